@@ -1,0 +1,69 @@
+/** The arrows of docs/architecture.md: a library imports only what stands to its left on the data path. */
+const reaches = {
+  common: [],
+  archive: ['common'],
+  handler: ['common', 'archive'],
+  pool: ['common'],
+  inference: ['common', 'archive', 'handler', 'pool'],
+  management: ['common', 'archive', 'handler', 'pool', 'inference'],
+  serve: ['common', 'archive', 'handler', 'pool', 'inference', 'management'],
+};
+const all = Object.keys(reaches);
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    ...all.map((library) => ({
+      name: `${library}-reaches-left`,
+      comment: `libs/${library} may import ${reaches[library].join(', ') || 'no other library'}`,
+      severity: 'error',
+      from: { path: `^libs/${library}/` },
+      to: { path: `^(src|test|libs/(${all.filter((l) => l !== library && !reaches[library].includes(l)).join('|') || '-'}))/` },
+    })),
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'no-deep-imports',
+      comment: 'Another library is imported through its index (or the worker entry of handler).',
+      severity: 'error',
+      from: { path: '^libs/([^/]+)/' },
+      to: { path: '^libs/([^/]+)/src/', pathNot: ['^libs/$1/', '/src/index\\.ts$', '^libs/handler/src/worker\\.ts$'] },
+    },
+    {
+      name: 'src-uses-indexes',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^libs/[^/]+/src/', pathNot: ['/src/index\\.ts$', '^libs/handler/src/worker\\.ts$'] },
+    },
+    {
+      name: 'worker-code-is-free-of-nest',
+      comment: 'Importing Nest costs a worker 350 ms: what marline/handler and the worker threads reach stays without it.',
+      severity: 'error',
+      from: { path: ['^libs/handler/src/worker\\.ts$', '\\.worker\\.ts$', '^libs/(common|pool)/'] },
+      to: { path: 'node_modules/(@nestjs|rxjs|class-validator|class-transformer|fastify)', reachable: true },
+    },
+    {
+      name: 'pool-is-free-of-onnx',
+      severity: 'error',
+      from: { path: '^libs/(common|pool|archive|handler)/' },
+      to: { path: 'node_modules/onnxruntime' },
+    },
+    {
+      name: 'doors-only-in-serve',
+      severity: 'error',
+      from: { path: '^libs/(?!serve/)' },
+      to: { path: 'node_modules/(@nestjs/(terminus|bull|microservices)|bull|@grpc)' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '\\.spec\\.ts$' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { conditionNames: ['marline-source', 'import', 'require', 'node', 'default', 'types'], exportsFields: ['exports'] },
+  },
+};

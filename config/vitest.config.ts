@@ -1,0 +1,20 @@
+import { fileURLToPath } from 'node:url';
+import { defaultServerConditions } from 'vite';
+import { defineConfig } from 'vitest/config';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const conditions = ['marline-source', ...defaultServerConditions];
+
+export default defineConfig({
+  root,
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ['{src,libs,test}/**/*.spec.ts'],
+    pool: 'forks',
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    reporters: ['default', `${root}test/support/summary-reporter.ts`],
+    execArgv: ['--conditions=marline-source', `--import=${new URL('../test/support/ts-register.mjs', import.meta.url).href}`],
+  },
+});

@@ -1,0 +1,167 @@
+/** What a caller may be told about an error beside its code: names, sizes, limits; never paths or stacks. */
+export type ErrorDetails = Readonly<Record<string, unknown>>;
+
+/** gRPC status names, as the protocol spells them. */
+export type GrpcStatus =
+  | 'CANCELLED'
+  | 'UNKNOWN'
+  | 'INVALID_ARGUMENT'
+  | 'DEADLINE_EXCEEDED'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'PERMISSION_DENIED'
+  | 'RESOURCE_EXHAUSTED'
+  | 'FAILED_PRECONDITION'
+  | 'UNIMPLEMENTED'
+  | 'INTERNAL'
+  | 'UNAVAILABLE';
+
+interface ErrorKind {
+  /** HTTP status on TorchServe's routes. */
+  readonly status: number;
+  readonly grpc: GrpcStatus;
+  /** The simple Java class name that TorchServe writes as `type` in an error body. */
+  readonly type: string;
+  readonly message: (details: Record<string, unknown>) => string;
+}
+
+function kind(status: number, grpc: GrpcStatus, type: string, message: ErrorKind['message'] | string): ErrorKind {
+  return { status, grpc, type, message: typeof message === 'string' ? () => message : message };
+}
+
+const reason = (details: Record<string, unknown>) => String(details['reason']);
+
+/**
+ * Every error of Marline: its stable code, HTTP and gRPC status, TorchServe's name for it and its text.
+ * Texts that TorchServe's clients may match are TorchServe's own.
+ */
+const KINDS = {
+  BAD_REQUEST: kind(400, 'INVALID_ARGUMENT', 'BadRequestException', reason),
+  INVALID_INPUT: kind(400, 'INVALID_ARGUMENT', 'BadRequestException', reason),
+  PAYLOAD_TOO_LARGE: kind(413, 'RESOURCE_EXHAUSTED', 'BadRequestException', (d) => `The request body exceeds ${d['limitBytes']} bytes.`),
+  RESOURCE_NOT_FOUND: kind(404, 'NOT_FOUND', 'ResourceNotFoundException', 'Requested resource is not found, please refer to API document.'),
+  METHOD_NOT_ALLOWED: kind(405, 'UNIMPLEMENTED', 'MethodNotAllowedException', 'Requested method is not allowed, please refer to API document.'),
+
+  MODEL_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelNotFoundException', (d) => `Model not found: ${d['model']}`),
+  MODEL_VERSION_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelVersionNotFoundException', (d) => `Model version: ${d['version']} does not exist for model: ${d['model']}`),
+  MODEL_VERSION_EXISTS: kind(409, 'ALREADY_EXISTS', 'ConflictStatusException', (d) => `Model version ${d['version']} is already registered for model ${d['model']}`),
+  DEFAULT_VERSION_IN_USE: kind(403, 'FAILED_PRECONDITION', 'InvalidModelVersionException', (d) => `Cannot remove default version for model ${d['model']}`),
+
+  ARCHIVE_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelNotFoundException', (d) => `Model not found at: ${d['url']}`),
+  ARCHIVE_URL_REFUSED: kind(404, 'PERMISSION_DENIED', 'ModelNotFoundException', reason),
+  ARCHIVE_INVALID: kind(400, 'INVALID_ARGUMENT', 'InvalidModelException', reason),
+  ARCHIVE_UNSAFE: kind(500, 'INVALID_ARGUMENT', 'InternalServerException', reason),
+
+  HANDLER_NOT_FOUND: kind(500, 'FAILED_PRECONDITION', 'InternalServerException', reason),
+  HANDLER_INVALID: kind(500, 'FAILED_PRECONDITION', 'InternalServerException', reason),
+  MODEL_INVALID: kind(500, 'FAILED_PRECONDITION', 'InternalServerException', reason),
+  RUNTIME_UNSUPPORTED: kind(500, 'UNIMPLEMENTED', 'InternalServerException', reason),
+  OPTIONS_INVALID: kind(500, 'FAILED_PRECONDITION', 'InternalServerException', reason),
+
+  NO_WORKER: kind(503, 'UNAVAILABLE', 'ServiceUnavailableException', noWorker),
+  QUEUE_FULL: kind(503, 'RESOURCE_EXHAUSTED', 'ServiceUnavailableException', noWorker),
+  SHUTTING_DOWN: kind(503, 'UNAVAILABLE', 'ServiceUnavailableException', 'The server is shutting down.'),
+  WORKER_DIED: kind(500, 'INTERNAL', 'InternalServerException', 'Worker died.'),
+  WORKER_START_TIMEOUT: kind(500, 'INTERNAL', 'InternalServerException', (d) => `The worker was not ready within ${d['timeoutMs']} ms.`),
+  WORKERS_NOT_STARTED: kind(500, 'INTERNAL', 'InternalServerException', (d) => `Failed to start workers for model ${d['model']} version: ${d['version']}`),
+
+  PREDICTION_FAILED: kind(503, 'INTERNAL', 'InternalServerException', 'Prediction failed'),
+  PREDICTION_EXCEPTION: kind(500, 'INTERNAL', 'InternalServerException', reason),
+  INVALID_OUTPUT: kind(503, 'INTERNAL', 'InternalServerException', 'Invalid model predict output'),
+  BATCH_LENGTH_MISMATCH: kind(503, 'INTERNAL', 'InternalServerException', 'number of batch response mismatched'),
+  OUTPUT_NOT_SERIALIZABLE: kind(503, 'INTERNAL', 'InternalServerException', 'Unsupported model output data type.'),
+  OUT_OF_RESOURCES: kind(507, 'RESOURCE_EXHAUSTED', 'InternalServerException', 'Out of resources'),
+
+  DEADLINE_EXCEEDED: kind(504, 'DEADLINE_EXCEEDED', 'RequestTimeoutException', (d) => `The request was not answered within its deadline of ${d['deadlineMs']} ms.`),
+  REQUEST_CANCELLED: kind(499, 'CANCELLED', 'RequestCancelledException', 'The caller cancelled the request.'),
+  INTERNAL: kind(500, 'INTERNAL', 'InternalServerException', 'Internal error; the log has the cause.'),
+} satisfies Record<string, ErrorKind>;
+
+// TorchServe writes the quote after the version only; clients that match its text depend on that.
+function noWorker(details: Record<string, unknown>): string {
+  const { model, version } = details;
+  const subject = version === undefined ? `Model "${model}"` : `Model "${model}" Version ${version}"`;
+  return (
+    `${subject} has no worker to serve inference request. Please use scale workers API to add workers. ` +
+    'If this is a sequence inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize'
+  );
+}
+
+/** The stable code of an error: what programs match on. */
+export type ErrorCode = keyof typeof KINDS;
+
+/** What crosses a thread or process boundary: structured clone would drop `code` and the class. */
+export interface EncodedError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly details: ErrorDetails;
+  readonly stack?: string;
+}
+
+/**
+ * The one error class. Match on {@link MarlineError.code}, never on the class or the text.
+ *
+ * @example throw new MarlineError('MODEL_NOT_FOUND', { model: 'fraud' });
+ * @publicApi
+ */
+export class MarlineError extends Error {
+  override readonly name = 'MarlineError';
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails;
+
+  /** @param details `reason` is the text of the codes that have no text of their own; `status` overrides the HTTP status. */
+  constructor(code: ErrorCode, details: ErrorDetails = {}, options?: ErrorOptions) {
+    super(KINDS[code].message(details), options);
+    this.code = code;
+    this.details = details;
+  }
+
+  /** HTTP status on TorchServe's routes. */
+  get status(): number {
+    const own = this.details['status'];
+    return typeof own === 'number' ? own : KINDS[this.code].status;
+  }
+
+  get grpcStatus(): GrpcStatus {
+    return KINDS[this.code].grpc;
+  }
+
+  /** TorchServe's name for this error, the `type` of its error bodies. */
+  get type(): string {
+    return KINDS[this.code].type;
+  }
+
+  toJSON(): EncodedError {
+    return encodeError(this);
+  }
+}
+
+/** True for a MarlineError, also for one of another copy of this package. */
+export function isMarlineError(error: unknown): error is MarlineError {
+  return error instanceof Error && typeof (error as Partial<MarlineError>).code === 'string' && (error as MarlineError).code in KINDS;
+}
+
+/** `error` itself when it is one of ours; otherwise a new error of `code` that keeps it as its cause. */
+export function toMarlineError(error: unknown, code: ErrorCode = 'INTERNAL', details: ErrorDetails = {}): MarlineError {
+  if (isMarlineError(error)) return error;
+  return new MarlineError(code, { reason: messageOf(error), ...details }, { cause: error });
+}
+
+/** The text of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Prepares an error for another thread; anything foreign becomes `INTERNAL` with its own text as `reason`. */
+export function encodeError(error: unknown): EncodedError {
+  const own = toMarlineError(error);
+  const cause = own.cause instanceof Error ? own.cause : undefined;
+  return { code: own.code, message: own.message, details: own.details, stack: cause?.stack ?? own.stack };
+}
+
+/** Rebuilds an error that {@link encodeError} prepared; the remote stack becomes the cause's. */
+export function decodeError(encoded: EncodedError): MarlineError {
+  const cause = new Error(encoded.message);
+  if (encoded.stack !== undefined) cause.stack = encoded.stack;
+  return new MarlineError(encoded.code, encoded.details, { cause });
+}

@@ -1,0 +1,88 @@
+import type { Manifest } from '#libs/archive';
+import type { Header, Tensors, TensorMetadata } from '#libs/common';
+
+/** TorchServe's `context.system_properties`. @publicApi */
+export interface SystemProperties {
+  /** Absolute path of the folder with the archive's files. */
+  readonly modelDir: string;
+  /** Index of the GPU that this worker was given; `null` on the CPU. */
+  readonly gpuId: number | null;
+  readonly batchSize: number;
+  readonly serverName: string;
+  readonly serverVersion: string;
+  /** True when images above the pixel cap are refused. */
+  readonly limitMaxImagePixels: boolean;
+}
+
+/** Metrics of a handler, as TorchServe's `context.metrics` takes them; they end in the server's metrics with model and version as labels. @publicApi */
+export interface HandlerMetrics {
+  addCounter(name: string, value: number, dimensions?: Readonly<Record<string, string>>): void;
+  /** @param unit `ms` (default) or `s` */
+  addTime(name: string, value: number, unit?: 'ms' | 's', dimensions?: Readonly<Record<string, string>>): void;
+  /** @param unit `MB` (default), `kB`, `GB` or `B` */
+  addSize(name: string, value: number, unit?: 'MB' | 'kB' | 'GB' | 'B', dimensions?: Readonly<Record<string, string>>): void;
+  addPercent(name: string, value: number, dimensions?: Readonly<Record<string, string>>): void;
+  addMetric(name: string, value: number, unit: string, dimensions?: Readonly<Record<string, string>>): void;
+}
+
+/** Pixels of a decoded image, rows from the top, channels interleaved, 8 bits each. @publicApi */
+export interface DecodedImage {
+  readonly data: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+}
+
+/** How to decode an image: EXIF orientation is always applied. @publicApi */
+export interface DecodeImageOptions {
+  /** `rgb` (default): three channels, transparency over black; `grey`: one. */
+  readonly colour?: 'rgb' | 'grey';
+  /** Scales so that the shorter side has this many pixels (bilinear). Not scaled by default. */
+  readonly shorterSide?: number;
+  /** Cuts a square of this many pixels from the centre, after scaling. Not cut by default. */
+  readonly centreCrop?: number;
+}
+
+/** What a handler knows about its model, whatever the request. @publicApi */
+export interface ModelContext {
+  readonly modelName: string;
+  readonly modelVersion: string;
+  readonly manifest: Manifest;
+  /** `model-config.yaml` as plain data; `{}` without one. */
+  readonly modelConfig: Readonly<Record<string, unknown>>;
+  readonly systemProperties: SystemProperties;
+  readonly metrics: HandlerMetrics;
+  /** The model's inputs; empty until the model is loaded beside the session (a host handler never sees them before its first run). */
+  readonly inputs: readonly TensorMetadata[];
+  readonly outputs: readonly TensorMetadata[];
+
+  /** Decodes JPEG, PNG, WebP, GIF or TIFF off the event loop. @throws MarlineError `INVALID_INPUT` for anything else or above the pixel cap */
+  decodeImage(bytes: Uint8Array, options?: DecodeImageOptions): Promise<DecodedImage>;
+}
+
+/**
+ * What a handler knows about the requests at hand. In the per-item hooks (preprocess, inference, postprocess, explain)
+ * there is one request and its index is 0; `handle` sees the whole batch.
+ * @publicApi
+ */
+export interface RequestsContext extends ModelContext {
+  /** Ids of the requests, in batch order. */
+  readonly requestIds: readonly string[];
+  getRequestId(index?: number): string;
+  /** A request header, looked up in exactly this letter case, as TorchServe does; `undefined` when absent. */
+  getRequestHeader(index: number, name: string): string | undefined;
+  getAllRequestHeaders(index: number): Readonly<Record<string, string>>;
+
+  setResponseContentType(index: number, value: string): void;
+  setResponseHeader(index: number, name: string, value: string): void;
+  getResponseHeaders(index: number): readonly Header[];
+  /** HTTP status of one answer; 200 with an empty phrase unless set. */
+  setResponseStatus(code: number, phrase?: string, index?: number): void;
+  setAllResponseStatus(code: number, phrase?: string): void;
+
+  /** Runs the model on one batch of tensors: what the default `inference` does. */
+  run(inputs: Tensors): Promise<Tensors>;
+
+  /** Sends a part of an answer now; resolves when the reader has room for more. The hook's return value is the last part. */
+  sendIntermediateResponse(index: number, part: unknown): Promise<void>;
+}

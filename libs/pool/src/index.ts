@@ -1,0 +1,6 @@
+/**
+ * pool: workers behind one interface, and the pool that starts, restarts, quarantines and drains them.
+ * Knows neither Nest nor ONNX: what a worker loads is opaque to it.
+ * A thread's entry file calls `serveWorker` with a function that loads the model and returns an engine.
+ */
+export type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
