@@ -10,8 +10,6 @@ export interface PredictionRequest {
   readonly deadlineMs?: number;
   /** Aborted when the caller is gone. */
   readonly signal?: AbortSignal;
-  /** Asks for an explanation instead of a prediction. */
-  readonly explain?: boolean;
 }
 
 /** What comes back: one result, or a stream whose first part is here already. */
