@@ -1,0 +1,27 @@
+import { getProperties } from 'properties-file';
+import { MarlineError } from '#libs/common';
+
+/** Environment variables by name, as `process.env` has them. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads Java properties (`\` continues a line, `#` and `!` start comments) as TorchServe does: `$$NAME$$` in a value
+ * stands for the environment variable NAME.
+ * @returns the values by key, in the order of the file
+ * @throws MarlineError `OPTIONS_INVALID` when such a variable is not set
+ */
+export function parseProperties(text: string, environment: Environment): ReadonlyMap<string, string> {
+  const entries = Object.entries(getProperties(text));
+  return new Map(entries.map(([key, value]) => [key, substitute(key, value.trim(), environment)]));
+}
+
+function substitute(key: string, value: string, environment: Environment): string {
+  return value.replaceAll(/\$\$([^$]+)\$\$/g, (_, name: string) => {
+    const replacement = environment[name];
+    if (replacement === undefined) {
+      const reason = `Invalid Environment Variable ${name}: ${key}=${value} needs it. Set it, or write the value in its place.`;
+      throw new MarlineError('OPTIONS_INVALID', { reason });
+    }
+    return replacement;
+  });
+}

@@ -1,0 +1,149 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Environment } from './config-properties.js';
+import { describeConfiguration, loadConfiguration } from './configuration.js';
+
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'marline-configuration-'));
+  mkdirSync(join(directory, 'store'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+function load(
+  properties: string | undefined,
+  commandLine: Record<string, string> = {},
+  environment: Environment = {},
+) {
+  if (properties !== undefined) writeFileSync(join(directory, 'config.properties'), properties);
+  return loadConfiguration({ commandLine: { model_store: 'store', ...commandLine }, environment, directory });
+}
+
+describe('loadConfiguration', () => {
+  it('listens on loopback with the model API off when nothing is said', () => {
+    const configuration = load(undefined);
+    expect(configuration.inferenceAddress).toEqual({ host: '127.0.0.1', port: 8080 });
+    expect(configuration.managementAddress).toEqual({ host: '127.0.0.1', port: 8081 });
+    expect(configuration.metricsAddress).toEqual({ host: '127.0.0.1', port: 8082 });
+    expect(configuration).toMatchObject({
+      enableModelApi: false,
+      loadModels: [],
+      maxRequestSize: 6_553_500,
+      file: undefined,
+    });
+    expect(configuration.origins.inferenceAddress).toBe('default');
+  });
+
+  it('prefers the command line to the file', () => {
+    const configuration = load('model_store=elsewhere\nload_models=a.mar\njob_queue_size=7', {
+      load_models: 'b.mar, n=c.mar',
+    });
+    expect(configuration).toMatchObject({
+      modelStore: join(directory, 'store'),
+      loadModels: ['b.mar', 'n=c.mar'],
+      jobQueueSize: 7,
+    });
+    expect(configuration.origins).toMatchObject({
+      modelStore: 'command line',
+      loadModels: 'command line',
+      jobQueueSize: 'file',
+    });
+  });
+
+  it('prefers the environment to all else, but only when the file allows it', () => {
+    const environment = { TS_INFERENCE_ADDRESS: 'http://127.0.0.1:9000', TS_LOAD_MODELS: 'all' };
+    expect(load('job_queue_size=7', {}, environment).inferenceAddress.port).toBe(8080);
+    const allowed = load(
+      'enable_envvars_config=true\ninference_address=http://127.0.0.1:1234',
+      { load_models: 'b.mar' },
+      environment,
+    );
+    expect(allowed.inferenceAddress.port).toBe(9000);
+    expect(allowed.loadModels).toEqual(['all']);
+    expect(allowed.origins.inferenceAddress).toBe('environment');
+  });
+
+  it('reads continued lines, and environment variables between double dollars', () => {
+    const configuration = load(
+      'load_models=a.mar,\\\n  b.mar\nmodel_store=$$PLACE$$',
+      {},
+      { PLACE: 'store' },
+    );
+    expect(configuration.loadModels).toEqual(['a.mar', 'b.mar']);
+    expect(() => load('model_store=$$NO_SUCH_VAR$$')).toThrow('Invalid Environment Variable NO_SUCH_VAR');
+  });
+
+  it('takes the file of TS_CONFIG_FILE before the one of --ts-config', () => {
+    writeFileSync(join(directory, 'one.properties'), 'job_queue_size=1');
+    writeFileSync(join(directory, 'two.properties'), 'job_queue_size=2');
+    const sources = { commandLine: { model_store: 'store' }, directory, tsConfig: 'one.properties' };
+    expect(loadConfiguration({ ...sources, environment: {} }).jobQueueSize).toBe(1);
+    expect(
+      loadConfiguration({ ...sources, environment: { TS_CONFIG_FILE: 'two.properties' } }).jobQueueSize,
+    ).toBe(2);
+  });
+
+  it.each([
+    [{ inference_address: 'localhost:18080' }, 'Invalid binding address: localhost:18080'],
+    [{ inference_address: 'http://127.0.0.1:99999' }, 'Invalid port number: http://127.0.0.1:99999'],
+    [
+      { management_address: 'https://127.0.0.1:8444' },
+      'https://127.0.0.1:8444 is not supported by this version',
+    ],
+    [
+      { metrics_address: 'unix:/tmp/metrics.sock' },
+      'unix:/tmp/metrics.sock is not supported by this version',
+    ],
+    [
+      { job_queue_size: 'abc' },
+      '"abc" is not a whole number from 1 up (job_queue_size, from the command line)',
+    ],
+    [{ enable_model_api: 'yes' }, '"yes" is neither true nor false (enable_model_api'],
+    [{ model_store: 'nodir' }, '--model-store directory not found: nodir'],
+    [{ model_store: '' }, 'Missing mandatory parameter --model-store'],
+  ])('refuses %o', (commandLine, message) => {
+    expect(() => load(undefined, commandLine)).toThrow(message);
+  });
+
+  it('refuses a configuration file that is not there', () => {
+    const sources = { commandLine: { model_store: 'store' }, directory, environment: {} };
+    expect(() => loadConfiguration({ ...sources, tsConfig: 'nofile' })).toThrow(
+      '--ts-config file not found: nofile',
+    );
+    expect(() => loadConfiguration({ ...sources, environment: { TS_CONFIG_FILE: 'gone' } })).toThrow(
+      'gone (from TS_CONFIG_FILE)',
+    );
+  });
+
+  it('lists the keys without effect and tells unknown ones apart', () => {
+    const configuration = load(
+      'grpc_inference_port=7070\njob_queue_size=7\ninference_adress=http://127.0.0.1:1',
+    );
+    expect(configuration.ignoredKeys).toEqual(['grpc_inference_port', 'inference_adress']);
+    expect(configuration.unknownKeys).toEqual(['inference_adress']);
+  });
+
+  it('reads an address without port as TorchServe does, and IPv6 hosts', () => {
+    const configuration = load(
+      'inference_address=http://0.0.0.0\nmanagement_address=http://[::1]\nmetrics_address=http://localhost:0/',
+    );
+    expect(configuration.inferenceAddress).toEqual({ host: '0.0.0.0', port: 80 });
+    expect(configuration.managementAddress).toEqual({ host: '::1', port: 8081 });
+    expect(configuration.metricsAddress).toEqual({ host: 'localhost', port: 0 });
+  });
+});
+
+describe('describeConfiguration', () => {
+  it('names each value and where it came from', () => {
+    const lines = describeConfiguration(
+      load('management_address=http://[::1]:9', { load_models: 'a.mar,b.mar' }),
+    );
+    expect(lines).toContain('Config file: config.properties');
+    expect(lines).toContain('Inference address: http://127.0.0.1:8080 (default)');
+    expect(lines).toContain('Management address: http://[::1]:9 (file)');
+    expect(lines).toContain('Initial models: a.mar, b.mar (command line)');
+  });
+});
