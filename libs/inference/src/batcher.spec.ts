@@ -1,0 +1,340 @@
+import { getEventListeners } from 'node:events';
+import { ManualClock, MarlineError, type ErrorCode } from '#libs/common';
+import { describe, expect, it } from 'vitest';
+import { Batcher, type BatcherOptions } from './batcher.js';
+
+/** A batcher with `idle` fake workers; batches are kept as lists of items, drops as `item:code`. */
+function setUp(overrides: Partial<BatcherOptions<number>> & { idle?: number } = {}) {
+  const clock = new ManualClock();
+  const seen = { idle: overrides.idle ?? 0, batches: [] as number[][], dropped: [] as string[] };
+  const batcher = new Batcher<number>({
+    batchSize: () => 1,
+    maxBatchDelayMs: 0,
+    queueSize: 100,
+    clock,
+    canDispatch: () => seen.idle > 0,
+    dispatch: (batch) => {
+      seen.idle--;
+      seen.batches.push(batch.map((entry) => entry.item));
+    },
+    full: () => new MarlineError('QUEUE_FULL'),
+    ...overrides,
+  });
+  const submit = (item: number, bounds: Parameters<typeof batcher.submit>[1] = {}) =>
+    batcher.submit(item, bounds, (error) => seen.dropped.push(`${item}:${error.code}`));
+  const free = (workers = 1) => {
+    seen.idle += workers;
+    batcher.wake();
+  };
+  return { clock, batcher, seen, submit, free };
+}
+
+const code = (expected: ErrorCode) => expect.objectContaining({ code: expected });
+
+describe('Batcher without a delay', () => {
+  it('hands a request to an idle worker within the call', () => {
+    const { submit, seen } = setUp({ idle: 1, batchSize: () => 8 });
+    submit(1);
+    expect(seen.batches).toEqual([[1]]);
+  });
+
+  it('fills the queue while every worker is busy and gives the next idle one a batch in order', () => {
+    const { submit, seen, free, batcher } = setUp({ batchSize: () => 3 });
+    for (const item of [1, 2, 3, 4, 5]) submit(item);
+    expect(batcher.pending).toBe(5);
+    free();
+    expect(seen.batches).toEqual([[1, 2, 3]]);
+    free();
+    expect(seen.batches).toEqual([
+      [1, 2, 3],
+      [4, 5],
+    ]);
+  });
+
+  it('asks for the batch size each time', () => {
+    let size = 1;
+    const { submit, seen, free } = setUp({ batchSize: () => size });
+    for (const item of [1, 2, 3]) submit(item);
+    size = 0;
+    free();
+    size = 2;
+    free();
+    expect(seen.batches).toEqual([[1], [2, 3]]);
+  });
+
+  it('refuses what the queue has no room for, and takes more once it has', () => {
+    const { submit, batcher, free } = setUp({ queueSize: 2 });
+    submit(1);
+    submit(2);
+    expect(batcher.remaining).toBe(0);
+    expect(() => submit(3)).toThrow(code('QUEUE_FULL'));
+    free();
+    expect(batcher.remaining).toBe(1);
+    submit(4);
+    expect(batcher.pending).toBe(2);
+  });
+
+  it('serves a worker that becomes idle during the dispatch without growing the stack', () => {
+    const order: number[] = [];
+    let busy = true;
+    const { submit, batcher } = setUp({
+      queueSize: 50_000,
+      canDispatch: () => !busy,
+      dispatch: (batch) => {
+        order.push(...batch.map((entry) => entry.item));
+        batcher.wake();
+      },
+    });
+    for (let item = 0; item < 50_000; item++) submit(item);
+    busy = false;
+    batcher.wake();
+    expect(order).toEqual(Array.from({ length: 50_000 }, (_, item) => item));
+  });
+
+  it('remembers when each request was queued', () => {
+    const { clock, submit } = setUp();
+    clock.advance(7);
+    expect(submit(1).queuedAt).toBe(7);
+  });
+});
+
+describe('Batcher with a delay', () => {
+  it('starts the delay when a worker could take the first request, not when it arrived', () => {
+    const { clock, submit, seen, free } = setUp({ batchSize: () => 4, maxBatchDelayMs: 100 });
+    submit(1);
+    clock.advance(500);
+    free();
+    clock.advance(99);
+    submit(2);
+    expect(seen.batches).toEqual([]);
+    clock.advance(1);
+    expect(seen.batches).toEqual([[1, 2]]);
+  });
+
+  it('sends a full batch at once and gives the rest a delay of its own', () => {
+    const { clock, submit, seen } = setUp({ idle: 2, batchSize: () => 2, maxBatchDelayMs: 100 });
+    submit(1);
+    clock.advance(60);
+    submit(2);
+    submit(3);
+    expect(seen.batches).toEqual([[1, 2]]);
+    clock.advance(99);
+    expect(seen.batches).toHaveLength(1);
+    clock.advance(1);
+    expect(seen.batches).toEqual([[1, 2], [3]]);
+  });
+
+  it('never waits with a batch size of 1', () => {
+    const { submit, seen } = setUp({ idle: 1, maxBatchDelayMs: 100 });
+    submit(1);
+    expect(seen.batches).toEqual([[1]]);
+  });
+
+  it('does not count the batch that an idle worker is filling against the queue', () => {
+    const { submit, seen, batcher } = setUp({
+      idle: 1,
+      batchSize: () => 4,
+      maxBatchDelayMs: 100,
+      queueSize: 2,
+    });
+    for (const item of [1, 2, 3]) submit(item);
+    expect(batcher.remaining).toBe(2);
+    submit(4);
+    expect(seen.batches).toEqual([[1, 2, 3, 4]]);
+  });
+
+  it('waits again for the next worker when the one that was idle is gone', () => {
+    const { clock, submit, seen, free } = setUp({ idle: 1, batchSize: () => 2, maxBatchDelayMs: 10 });
+    submit(1);
+    seen.idle = 0;
+    clock.advance(10);
+    expect(seen.batches).toEqual([]);
+    free();
+    clock.advance(10);
+    expect(seen.batches).toEqual([[1]]);
+  });
+
+  it('forgets the delay of a request that left', () => {
+    const { clock, submit, seen } = setUp({ idle: 1, batchSize: () => 2, maxBatchDelayMs: 100 });
+    submit(1, { deadlineAt: 60 });
+    clock.advance(90);
+    submit(2);
+    clock.advance(99);
+    expect(seen.batches).toEqual([]);
+    clock.advance(1);
+    expect(seen.batches).toEqual([[2]]);
+  });
+});
+
+describe('Batcher and requests that are not wanted any more', () => {
+  it.each([
+    ['head', 1, [2, 3]],
+    ['middle', 2, [1, 3]],
+    ['tail', 3, [1, 2]],
+  ])('answers a deadline at the %s at its time and serves the others', (_, late, rest) => {
+    const { clock, submit, seen, free } = setUp({ batchSize: () => 3 });
+    for (const item of [1, 2, 3]) submit(item, { deadlineAt: item === late ? 50 : 500, deadlineMs: 50 });
+    clock.advance(49);
+    expect(seen.dropped).toEqual([]);
+    clock.advance(1);
+    expect(seen.dropped).toEqual([`${late}:DEADLINE_EXCEEDED`]);
+    free();
+    expect(seen.batches).toEqual([rest]);
+  });
+
+  it('answers each of several deadlines at its own time, whatever their order', () => {
+    const { clock, submit, seen, batcher } = setUp();
+    for (const [item, deadlineAt] of [
+      [1, 30],
+      [2, 10],
+      [3, 20],
+      [4, 10],
+    ] as const)
+      submit(item, { deadlineAt });
+    clock.advance(10);
+    expect(seen.dropped).toEqual(['2:DEADLINE_EXCEEDED', '4:DEADLINE_EXCEEDED']);
+    clock.advance(10);
+    expect(seen.dropped.at(-1)).toBe('3:DEADLINE_EXCEEDED');
+    clock.advance(10);
+    expect(seen.dropped.at(-1)).toBe('1:DEADLINE_EXCEEDED');
+    expect(batcher.pending).toBe(0);
+  });
+
+  it('gives a worker no request whose deadline passed while timers could not fire', () => {
+    let now = 0;
+    const { submit, seen, free } = setUp({
+      batchSize: () => 2,
+      clock: { now: () => now, after: () => () => {} },
+    });
+    submit(1, { deadlineAt: 5, deadlineMs: 5 });
+    submit(2);
+    submit(3);
+    now = 5;
+    free();
+    expect(seen.batches).toEqual([[2, 3]]);
+    expect(seen.dropped).toEqual(['1:DEADLINE_EXCEEDED']);
+  });
+
+  it('refuses a request that is late or cancelled already', () => {
+    const { clock, submit, seen } = setUp({ idle: 1 });
+    clock.advance(10);
+    expect(() => submit(1, { deadlineAt: 10, deadlineMs: 0 })).toThrow(code('DEADLINE_EXCEEDED'));
+    expect(() => submit(2, { signal: AbortSignal.abort() })).toThrow(code('REQUEST_CANCELLED'));
+    expect(seen.batches).toEqual([]);
+  });
+
+  it('drops a cancelled request at once and leaves no listener behind', () => {
+    const { submit, seen, batcher, free } = setUp({ batchSize: () => 3 });
+    const caller = new AbortController();
+    submit(1);
+    submit(2, { signal: caller.signal });
+    submit(3);
+    caller.abort();
+    expect(seen.dropped).toEqual(['2:REQUEST_CANCELLED']);
+    expect(batcher.pending).toBe(2);
+    expect(getEventListeners(caller.signal, 'abort')).toHaveLength(0);
+    free();
+    expect(seen.batches).toEqual([[1, 3]]);
+  });
+
+  it('watches neither signal nor deadline of a request that was dispatched', () => {
+    const { clock, submit, seen } = setUp({ idle: 1 });
+    const caller = new AbortController();
+    submit(1, { signal: caller.signal, deadlineAt: 5 });
+    expect(getEventListeners(caller.signal, 'abort')).toHaveLength(0);
+    caller.abort();
+    clock.advance(10);
+    expect(seen.dropped).toEqual([]);
+  });
+});
+
+describe('Batcher at its end', () => {
+  it('is drained when the last request has left the queue', async () => {
+    const { submit, batcher, free } = setUp();
+    await batcher.drain();
+    submit(1);
+    let drained = false;
+    const waiting = batcher.drain().then(() => (drained = true));
+    await Promise.resolve();
+    expect(drained).toBe(false);
+    free();
+    await waiting;
+    expect(drained).toBe(true);
+  });
+
+  it('rejects all that waits and takes new requests', () => {
+    const { submit, batcher, seen, free } = setUp();
+    submit(1);
+    submit(2);
+    batcher.rejectAll(new MarlineError('NO_WORKER'));
+    expect(seen.dropped).toEqual(['1:NO_WORKER', '2:NO_WORKER']);
+    submit(3);
+    free();
+    expect(seen.batches).toEqual([[3]]);
+  });
+
+  it('rejects all that waits or comes after it was closed', async () => {
+    const { submit, batcher, seen } = setUp();
+    submit(1);
+    const drained = batcher.drain();
+    batcher.close(new MarlineError('SHUTTING_DOWN'));
+    await drained;
+    expect(seen.dropped).toEqual(['1:SHUTTING_DOWN']);
+    expect(() => submit(2)).toThrow(code('SHUTTING_DOWN'));
+  });
+});
+
+describe('Batcher under random traffic', () => {
+  it.each(Array.from({ length: 40 }, (_, seed) => seed))(
+    'loses, repeats and reorders nothing (seed %i)',
+    (seed) => {
+      const random = randomFrom(seed);
+      const batchSize = 1 + Math.floor(random() * 5);
+      const queueSize = 1 + Math.floor(random() * 20);
+      const { clock, submit, seen, free, batcher } = setUp({
+        batchSize: () => batchSize,
+        maxBatchDelayMs: random() < 0.5 ? 0 : 20,
+        queueSize,
+        idle: Math.floor(random() * 3),
+      });
+      const callers = new Map<number, AbortController>();
+      const accepted = new Set<number>();
+      for (let item = 0; item < 400; item++) {
+        const caller = new AbortController();
+        const deadlineAt = random() < 0.3 ? clock.now() + 1 + random() * 50 : undefined;
+        try {
+          submit(item, { signal: caller.signal, deadlineAt });
+          accepted.add(item);
+          callers.set(item, caller);
+        } catch (error) {
+          expect(error).toEqual(code('QUEUE_FULL'));
+          expect(batcher.pending).toBeGreaterThanOrEqual(queueSize);
+        }
+        if (random() < 0.4) clock.advance(random() * 15);
+        if (random() < 0.35) free();
+        if (random() < 0.1) callers.get(Math.floor(random() * item))?.abort();
+      }
+      while (batcher.pending > 0) {
+        free();
+        clock.advance(20);
+      }
+      const served = seen.batches.flat();
+      const dropped = seen.dropped.map((text) => Number.parseInt(text, 10));
+      expect([...served, ...dropped].sort((a, b) => a - b)).toEqual([...accepted]);
+      expect(served).toEqual(served.toSorted((a, b) => a - b));
+      expect(Math.max(...seen.batches.map((batch) => batch.length))).toBeLessThanOrEqual(batchSize);
+      for (const { signal } of callers.values()) expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+    },
+  );
+});
+
+/** Numbers in [0, 1) that are the same for the same seed (mulberry32). */
+function randomFrom(seed: number): () => number {
+  let state = seed + 1;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let bits = Math.imul(state ^ (state >>> 15), 1 | state);
+    bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits;
+    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
