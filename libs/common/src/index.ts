@@ -43,3 +43,4 @@ export type {
 } from './batch.js';
 export { InferenceObserver, type HandlerMetric, type ModelRef, type RequestTimings } from './observer.js';
 export { ManualClock, systemClock, type Clock } from './clock.js';
+export { VERSION } from './version.js';
