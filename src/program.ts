@@ -1,0 +1,57 @@
+import { Command, CommanderError } from 'commander';
+import { VERSION, isMarlineError } from '#libs/common';
+import { handlerCommand } from './commands/handler.js';
+import { predictCommand, type Terminal } from './commands/predict.js';
+import { serveCommand } from './commands/serve.js';
+
+const EXAMPLES = `
+Examples:
+  $ marline archive --model-name digits --version 1.0 --serialized-file digits.onnx --handler handler.mjs --export-path models
+  $ marline serve --model-store models --models all
+  $ marline predict seven.png --model digits
+
+Exit codes: 0 done, 1 failed, 2 the command line is wrong.`;
+
+/** The `marline` command with all its sub-commands. */
+export function createProgram(terminal: Terminal = process): Command {
+  const program = new Command('marline')
+    .description('serves TorchServe model archives: ONNX models inline, from one Node.js process')
+    // Otherwise the program would take the --version of `archive` and `predict` for its own.
+    .enablePositionalOptions()
+    .version(`marline ${VERSION}`, '-v, --version')
+    .addHelpText('after', EXAMPLES);
+  for (const command of [serveCommand(terminal), predictCommand(terminal), handlerCommand(terminal)]) {
+    program.addCommand(command.showHelpAfterError(`(marline ${command.name()} --help shows all options)`));
+  }
+  return withOutput(program, terminal);
+}
+
+/**
+ * Runs one command line.
+ * @param argv what follows the command's own name
+ * @returns the exit code: 0, 1 for a failure (told on stderr), 2 for a wrong command line
+ */
+export async function run(argv: readonly string[], terminal: Terminal = process): Promise<number> {
+  try {
+    await createProgram(terminal).parseAsync(argv, { from: 'user' });
+    return Number(process.exitCode ?? 0);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    terminal.stderr.write(`error: ${explain(error)}\n`);
+    return 1;
+  }
+}
+
+function withOutput(command: Command, terminal: Terminal): Command {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => terminal.stdout.write(text),
+    writeErr: (text) => terminal.stderr.write(text),
+  });
+  for (const child of command.commands) withOutput(child, terminal);
+  return command;
+}
+
+function explain(error: unknown): string {
+  if (isMarlineError(error)) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,88 @@
+import { execFile } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { run } from '../../src/program.js';
+import { RecordedTerminal } from './terminal.js';
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'marline-handler-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+async function create(name: string, dir = join(folder, 'new')) {
+  const terminal = new RecordedTerminal();
+  const code = await run(['handler', 'new', name, '--dir', dir], terminal);
+  return { code, dir, stdout: terminal.stdout.text, stderr: terminal.stderr.text };
+}
+
+// The generated handler imports the package by its name: a stand-in in node_modules leads to the sources.
+function linkPackage(dir: string): void {
+  const target = join(dir, 'node_modules/marline');
+  mkdirSync(target, { recursive: true });
+  writeFileSync(
+    join(target, 'package.json'),
+    JSON.stringify({ type: 'module', exports: { './handler': './handler.js' } }),
+  );
+  const source = new URL('../../libs/handler/src/worker.ts', import.meta.url).href;
+  writeFileSync(join(target, 'handler.js'), `export * from ${JSON.stringify(source)};`);
+}
+
+describe('marline handler new', () => {
+  it('writes a handler whose spec passes', async () => {
+    const { code, dir, stdout } = await create('2nd.fraud-model');
+    expect(code).toBe(0);
+    expect(readdirSync(dir).toSorted()).toEqual(['README.md', 'handler.mjs', 'handler.spec.mjs']);
+    expect(stdout).toContain('handler.mjs');
+    linkPackage(dir);
+    const loader = new URL('../support/ts-register.mjs', import.meta.url).href;
+    const { stdout: report } = await promisify(execFile)(
+      process.execPath,
+      [
+        '--conditions=marline-source',
+        `--import=${loader}`,
+        '--test',
+        '--test-reporter=tap',
+        'handler.spec.mjs',
+      ],
+      { cwd: dir, env: { ...process.env, NODE_OPTIONS: '' } },
+    );
+    expect(report).toContain('# pass 3');
+    expect(report).toContain('# fail 0');
+  });
+
+  it('explains how to pack it under its name', async () => {
+    const { dir } = await create('fraud');
+    expect(readFileSync(join(dir, 'README.md'), 'utf8')).toContain('marline archive --model-name fraud');
+  });
+
+  it('overwrites nothing', async () => {
+    const dir = join(folder, 'mine');
+    mkdirSync(dir);
+    writeFileSync(join(dir, 'handler.spec.mjs'), 'mine');
+    const { code, stderr } = await create('fraud', dir);
+    expect(code).toBe(1);
+    expect(stderr).toContain('handler.spec.mjs exists already; nothing was written');
+    expect(existsSync(join(dir, 'handler.mjs'))).toBe(false);
+    expect(readFileSync(join(dir, 'handler.spec.mjs'), 'utf8')).toBe('mine');
+  });
+
+  it.each(['../evil', 'a b', '-x/', ''])('refuses the name %j', async (name) => {
+    const terminal = new RecordedTerminal();
+    expect(await run(['handler', 'new', '--dir', join(folder, 'x'), '--', name], terminal)).toBe(1);
+    expect(terminal.stderr.text).toContain('is not a name for a handler');
+    expect(existsSync(join(folder, 'x'))).toBe(false);
+  });
+});
