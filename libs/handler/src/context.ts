@@ -1,5 +1,5 @@
 import type { Manifest } from '#libs/archive';
-import type { Header, Tensors, TensorMetadata } from '#libs/common';
+import type { HandlerMetric, Header, Tensors, TensorMetadata } from '#libs/common';
 
 /** TorchServe's `context.system_properties`. @publicApi */
 export interface SystemProperties {
@@ -18,11 +18,30 @@ export interface SystemProperties {
 export interface HandlerMetrics {
   addCounter(name: string, value: number, dimensions?: Readonly<Record<string, string>>): void;
   /** @param unit `ms` (default) or `s` */
-  addTime(name: string, value: number, unit?: 'ms' | 's', dimensions?: Readonly<Record<string, string>>): void;
+  addTime(
+    name: string,
+    value: number,
+    unit?: 'ms' | 's',
+    dimensions?: Readonly<Record<string, string>>,
+  ): void;
   /** @param unit `MB` (default), `kB`, `GB` or `B` */
-  addSize(name: string, value: number, unit?: 'MB' | 'kB' | 'GB' | 'B', dimensions?: Readonly<Record<string, string>>): void;
+  addSize(
+    name: string,
+    value: number,
+    unit?: 'MB' | 'kB' | 'GB' | 'B',
+    dimensions?: Readonly<Record<string, string>>,
+  ): void;
   addPercent(name: string, value: number, dimensions?: Readonly<Record<string, string>>): void;
-  addMetric(name: string, value: number, unit: string, dimensions?: Readonly<Record<string, string>>): void;
+  /** Counts errors; the dimension `Level` is `Error` when none are given. */
+  addError(name: string, value: number, dimensions?: Readonly<Record<string, string>>): void;
+  /** @param type a counter by default */
+  addMetric(
+    name: string,
+    value: number,
+    unit: string,
+    dimensions?: Readonly<Record<string, string>>,
+    type?: HandlerMetric['type'],
+  ): void;
 }
 
 /** Pixels of a decoded image, rows from the top, channels interleaved, 8 bits each. @publicApi */
@@ -37,9 +56,9 @@ export interface DecodedImage {
 export interface DecodeImageOptions {
   /** `rgb` (default): three channels, transparency over black; `grey`: one. */
   readonly colour?: 'rgb' | 'grey';
-  /** Scales so that the shorter side has this many pixels (bilinear). Not scaled by default. */
+  /** Scales so that the shorter side has this many pixels (bilinear, antialiased). Not scaled by default. */
   readonly shorterSide?: number;
-  /** Cuts a square of this many pixels from the centre, after scaling. Not cut by default. */
+  /** Cuts a square of this many pixels from the centre, after scaling; a smaller image is framed in black. Not cut by default. */
   readonly centreCrop?: number;
 }
 
@@ -52,7 +71,7 @@ export interface ModelContext {
   readonly modelConfig: Readonly<Record<string, unknown>>;
   readonly systemProperties: SystemProperties;
   readonly metrics: HandlerMetrics;
-  /** The model's inputs; empty until the model is loaded beside the session (a host handler never sees them before its first run). */
+  /** The model's inputs; empty without a session. */
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
 

@@ -1,8 +1,12 @@
 /**
  * handler: bytes become tensors, tensors become an answer.
- * Handlers of the host application are found among its providers; built-in ones and those of an archive run in the worker.
+ * Handlers of the host application are found among its providers; built-in ones and those of an archive run in the
+ * worker. handler-runner.ts takes a batch through the hooks, on either side; worker.ts is what workers and archives
+ * import, without Nest.
  */
 export { BaseHandler, type HandlerRequest, type RequestValue } from './base-handler.js';
+export { PredictionException } from './handler-errors.js';
+export { ModelHandler, type ModelHandlerOptions } from './model-handler.js';
 export type {
   DecodeImageOptions,
   DecodedImage,
@@ -11,3 +15,12 @@ export type {
   RequestsContext,
   SystemProperties,
 } from './context.js';
+export type { HandlerItem, HandlerSetup, ModelBinding } from './handler-context.js';
+export { HandlerRunner, type HandlerRunnerOptions } from './handler-runner.js';
+export { encodeOutput } from './output-encoding.js';
+export { decodeTensors, encodeTensors, type TensorJson } from './tensor-json.js';
+export type { TensorResponse } from './tensor-request.js';
+export { BUILTIN_HANDLERS, createBuiltinHandler } from './builtin-handlers.js';
+export { loadHandlerModule } from './handler-loader.js';
+export { HandlerRegistry, type HandlerPlan, type WorkerHandlerRef } from './handler-registry.js';
+export { HandlerModule } from './handler.module.js';

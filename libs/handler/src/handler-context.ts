@@ -1,0 +1,238 @@
+import type { Manifest } from '#libs/archive';
+import type {
+  BatchItem,
+  BatchSink,
+  HandlerMetric,
+  Header,
+  ItemOutput,
+  ItemResult,
+  RawInput,
+  TensorInput,
+  TensorMetadata,
+  Tensors,
+  ValueInput,
+} from '#libs/common';
+import type {
+  DecodedImage,
+  DecodeImageOptions,
+  HandlerMetrics,
+  ModelContext,
+  RequestsContext,
+  SystemProperties,
+} from './context.js';
+import { decodeImage } from './decode-image.js';
+import { EmittingMetrics } from './metrics.js';
+import { headerRecord } from './request-decoding.js';
+
+/** What a handler's contexts are made of. */
+export interface HandlerSetup {
+  readonly modelName: string;
+  readonly modelVersion: string;
+  readonly manifest: Manifest;
+  /** `model-config.yaml` as plain data. */
+  readonly modelConfig: Readonly<Record<string, unknown>>;
+  readonly systemProperties: SystemProperties;
+  /** Gets every metric that a handler reports. */
+  readonly metric: (metric: HandlerMetric) => void;
+  /** Images with more pixels are refused; 0 or infinity is no limit. */
+  readonly maxPixels: number;
+}
+
+/** The model as a handler runs it. */
+export interface ModelBinding {
+  readonly inputs: readonly TensorMetadata[];
+  readonly outputs: readonly TensorMetadata[];
+  /** Runs the model on one batch of tensors, which it then owns. */
+  run(inputs: Tensors): Promise<Tensors>;
+}
+
+/** One request of a batch, in the forms that reach a handler. */
+export type HandlerItem = BatchItem<RawInput | TensorInput | ValueInput>;
+
+/** What `initialize` gets: the model, whatever the request. */
+export class LoadedModelContext implements ModelContext {
+  readonly metrics: HandlerMetrics;
+
+  constructor(
+    protected readonly setup: HandlerSetup,
+    protected readonly binding: ModelBinding,
+  ) {
+    this.metrics = new EmittingMetrics(setup.metric);
+  }
+
+  get modelName(): string {
+    return this.setup.modelName;
+  }
+
+  get modelVersion(): string {
+    return this.setup.modelVersion;
+  }
+
+  get manifest(): Manifest {
+    return this.setup.manifest;
+  }
+
+  get modelConfig(): Readonly<Record<string, unknown>> {
+    return this.setup.modelConfig;
+  }
+
+  get systemProperties(): SystemProperties {
+    return this.setup.systemProperties;
+  }
+
+  get inputs(): readonly TensorMetadata[] {
+    return this.binding.inputs;
+  }
+
+  get outputs(): readonly TensorMetadata[] {
+    return this.binding.outputs;
+  }
+
+  decodeImage(bytes: Uint8Array, options: DecodeImageOptions = {}): Promise<DecodedImage> {
+    return decodeImage(bytes, options, this.setup.maxPixels);
+  }
+}
+
+/** How requests run their model and give away parts of their answers. */
+export interface RequestsChannel {
+  readonly run: (context: RequestsContext, inputs: Tensors) => Promise<Tensors>;
+  readonly chunk: BatchSink['chunk'];
+  readonly encode: (value: unknown) => ItemOutput;
+}
+
+/** What the hooks get: one request, or the whole batch for `handle`. Dead once the requests are answered. */
+export class AnsweringContext extends LoadedModelContext implements RequestsContext {
+  readonly requestIds: readonly string[];
+  readonly #answers: readonly Answer[];
+  #closed = false;
+
+  constructor(
+    setup: HandlerSetup,
+    binding: ModelBinding,
+    items: readonly HandlerItem[],
+    private readonly channel: RequestsChannel,
+  ) {
+    super(setup, binding);
+    this.requestIds = items.map((item) => item.id);
+    this.#answers = items.map(({ input }) => ({
+      requestHeaders: headerRecord(input.kind === 'tensors' ? [] : input.headers),
+      headers: new Map<string, string>(),
+      status: 200,
+      reason: '',
+      streams: false,
+    }));
+  }
+
+  getRequestId(index = 0): string {
+    const id = this.requestIds[index];
+    if (id === undefined) throw outside(index, this.requestIds.length);
+    return id;
+  }
+
+  getRequestHeader(index: number, name: string): string | undefined {
+    const { requestHeaders } = this.#answer(index);
+    return Object.hasOwn(requestHeaders, name) ? requestHeaders[name] : undefined;
+  }
+
+  getAllRequestHeaders(index: number): Readonly<Record<string, string>> {
+    return this.#answer(index).requestHeaders;
+  }
+
+  setResponseContentType(index: number, value: string): void {
+    this.setResponseHeader(index, 'content-type', value);
+  }
+
+  setResponseHeader(index: number, name: string, value: string): void {
+    // Refused here, where the handler can be blamed, and not by the HTTP server after the answer is under way.
+    if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name))
+      throw new TypeError(`${JSON.stringify(name)} is no name for a response header.`);
+    if (typeof value !== 'string' || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value))
+      throw new TypeError(`The value of response header ${name} is no text that HTTP allows.`);
+    this.#answer(index).headers.set(name, value);
+  }
+
+  getResponseHeaders(index: number): readonly Header[] {
+    return [...this.#answer(index).headers];
+  }
+
+  setResponseStatus(code: number, phrase = '', index = 0): void {
+    if (!Number.isInteger(code) || code < 200 || code > 999)
+      throw new TypeError(`${code} is no HTTP status for an answer.`);
+    const answer = this.#answer(index);
+    answer.status = code;
+    answer.reason = phrase;
+  }
+
+  setAllResponseStatus(code: number, phrase = ''): void {
+    for (const index of this.requestIds.keys()) this.setResponseStatus(code, phrase, index);
+  }
+
+  run(inputs: Tensors): Promise<Tensors> {
+    return forgivingly(this.#run(inputs));
+  }
+
+  sendIntermediateResponse(index: number, part: unknown): Promise<void> {
+    return forgivingly(this.#send(index, part));
+  }
+
+  async #run(inputs: Tensors): Promise<Tensors> {
+    this.#assertOpen();
+    return this.channel.run(this, inputs);
+  }
+
+  async #send(index: number, part: unknown): Promise<void> {
+    this.#assertOpen();
+    const answer = this.#answer(index);
+    const output = this.channel.encode(part);
+    answer.streams = true;
+    await this.channel.chunk(this.getRequestId(index), resultOf(answer, output, 'true'));
+  }
+
+  /** The last part of an answer, with the status and headers that the hooks set. */
+  result(index: number, output: ItemOutput): ItemResult {
+    return resultOf(this.#answer(index), output, 'false');
+  }
+
+  /** From now on the requests are answered: a hook that still runs can neither use the model nor send parts. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new Error(`The request is answered already: ${this.requestIds.join(', ')}`);
+  }
+
+  #answer(index: number): Answer {
+    const answer = this.#answers[index];
+    if (answer === undefined) throw outside(index, this.#answers.length);
+    return answer;
+  }
+}
+
+interface Answer {
+  readonly requestHeaders: Readonly<Record<string, string>>;
+  readonly headers: Map<string, string>;
+  status: number;
+  reason: string;
+  /** True once a part went out: then each part says whether another follows. */
+  streams: boolean;
+}
+
+function resultOf(
+  { status, reason, headers, streams }: Answer,
+  output: ItemOutput,
+  next: 'true' | 'false',
+): ItemResult {
+  const stream: Header[] = streams ? [['ts_stream_next', next]] : [];
+  return { status, reason, headers: [...stream, ...headers], output };
+}
+
+/** A hook that does not wait for its own call gets no answer, but must not take the process down either. */
+function forgivingly<T>(call: Promise<T>): Promise<T> {
+  call.catch(() => {});
+  return call;
+}
+
+function outside(index: number, count: number): RangeError {
+  return new RangeError(`There is no request ${index}: this context has ${count}, counted from 0.`);
+}

@@ -1,0 +1,61 @@
+import { MarlineError, isMarlineError, messageOf } from '#libs/common';
+
+/**
+ * A failed prediction with a text and an HTTP status for the caller, as in TorchServe. Any other error that a hook throws
+ * is answered 503 "Prediction failed", and its text only goes to the log.
+ *
+ * @example throw new PredictionException('The photo shows no face.', 422);
+ * @publicApi
+ */
+export class PredictionException extends Error {
+  override readonly name = 'PredictionException';
+
+  /** @param errorCode HTTP status from 400 to 599; 500 by default, and for anything else. 413 is answered 507, as TorchServe does */
+  constructor(
+    message: string,
+    readonly errorCode = 500,
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * What the caller of a prediction is told about an error of a hook.
+ * @param isOurs true for errors that the framework itself raised inside the hook: they keep their code
+ */
+export function toPredictionError(error: unknown, isOurs: (error: MarlineError) => boolean): MarlineError {
+  if (isMarlineError(error) && (error.code === 'INVALID_INPUT' || isOurs(error))) return error;
+  if (isPredictionException(error)) {
+    const { message: reason, errorCode } = error;
+    return new MarlineError(
+      'PREDICTION_EXCEPTION',
+      { reason, status: statusOf(errorCode) },
+      { cause: error },
+    );
+  }
+  return new MarlineError(
+    isOutOfMemory(error) ? 'OUT_OF_RESOURCES' : 'PREDICTION_FAILED',
+    {},
+    { cause: error },
+  );
+}
+
+/** True when memory ran out, in this process or on the GPU, as far as the text of the error tells. */
+export function isOutOfMemory(error: unknown): boolean {
+  const text = messageOf(error);
+  if (error instanceof RangeError) return /allocation failed|out of memory/i.test(text);
+  // TorchServe takes any text with CUDA in it for this; the others are ONNX Runtime's.
+  return /CUDA|out of memory|failed to allocate memory/i.test(text);
+}
+
+// By name and field, because an archive may carry a copy of this class.
+function isPredictionException(error: unknown): error is PredictionException {
+  return error instanceof Error && error.name === 'PredictionException' && 'errorCode' in error;
+}
+
+function statusOf(errorCode: unknown): number {
+  if (errorCode === 413) return 507;
+  return Number.isInteger(errorCode) && Number(errorCode) >= 400 && Number(errorCode) <= 599
+    ? Number(errorCode)
+    : 500;
+}

@@ -1,0 +1,211 @@
+import {
+  MarlineError,
+  isMarlineError,
+  isTensors,
+  toMarlineError,
+  type BatchSink,
+  type ItemOutput,
+  type ItemResult,
+  type Tensors,
+} from '#libs/common';
+import type { BaseHandler, HandlerRequest, RequestValue } from './base-handler.js';
+import type { RequestsContext } from './context.js';
+import {
+  AnsweringContext,
+  LoadedModelContext,
+  type HandlerItem,
+  type HandlerSetup,
+  type ModelBinding,
+} from './handler-context.js';
+import { isOutOfMemory, toPredictionError } from './handler-errors.js';
+import { checkInputs } from './input-check.js';
+import { encodeOutput } from './output-encoding.js';
+import { decodeRequest, itemInput } from './request-decoding.js';
+import { RunCollector } from './run-collector.js';
+
+/** What a {@link HandlerRunner} works with. */
+export interface HandlerRunnerOptions {
+  readonly setup: HandlerSetup;
+  readonly binding: ModelBinding;
+  /** `bytes`: answers are encoded for the wire. `value`: they stay as the hook returned them, for a handler on the main thread. */
+  readonly output: 'bytes' | 'value';
+}
+
+/**
+ * Takes batches through the hooks of a handler, and gives every item exactly one result or error.
+ *
+ * Items run side by side, each through preprocess, inference and postprocess, and fail alone; their runs of the model
+ * are stacked. A handler with `handle` gets the whole batch. Tensors pass preprocess and postprocess by.
+ */
+export class HandlerRunner {
+  readonly #handler: BaseHandler | undefined;
+  readonly #options: HandlerRunnerOptions;
+  readonly #binding: ModelBinding;
+  /** Errors that arose in our own code under a hook, and so are ours to word. */
+  readonly #ours = new WeakSet<MarlineError>();
+  #lastRun: Promise<unknown> = Promise.resolve();
+
+  /** @param handler nothing: only tensors are taken, for a model whose handler runs elsewhere */
+  constructor(handler: BaseHandler | undefined, options: HandlerRunnerOptions) {
+    this.#handler = handler;
+    this.#options = options;
+    const { inputs, outputs } = options.binding;
+    this.#binding = { inputs, outputs, run: (tensors) => this.#runModel(tensors) };
+  }
+
+  /**
+   * Calls the handler's `initialize`.
+   * @throws MarlineError `OUT_OF_RESOURCES`, or `HANDLER_INVALID` with what was thrown as its cause
+   */
+  async initialize(): Promise<void> {
+    try {
+      await this.#handler?.initialize(new LoadedModelContext(this.#options.setup, this.#binding));
+    } catch (error) {
+      if (isOutOfMemory(error)) throw toMarlineError(error, 'OUT_OF_RESOURCES');
+      const handler = this.#options.setup.manifest.model.handler ?? 'the handler';
+      throw toMarlineError(error, 'HANDLER_INVALID', {
+        reason: `${handler} failed in initialize; the log has the cause.`,
+      });
+    }
+  }
+
+  /** Never rejects. Does not return before the last hook has: ending one that never does is up to the caller. */
+  async run(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
+    const batch =
+      this.#handler?.handle === undefined ? [] : items.filter(({ input }) => input.kind !== 'tensors');
+    const single = batch.length === 0 ? items : items.filter(({ input }) => input.kind === 'tensors');
+    const collector = new RunCollector(single.length, this.#binding, this.#pad());
+    await Promise.all([
+      ...single.map((item) => this.#runItem(item, collector, sink)),
+      ...(batch.length === 0 ? [] : [this.#runBatch(batch, sink)]),
+    ]);
+  }
+
+  async #runItem(item: HandlerItem, collector: RunCollector, sink: BatchSink): Promise<void> {
+    const context = this.#context([item], sink, (member, inputs) => collector.run(member, inputs));
+    const settled = await this.#attempt(async () => context.result(0, await this.#answer(item, context)));
+    context.close();
+    collector.leave(context);
+    if (isMarlineError(settled)) sink.error(item.id, settled);
+    else sink.result(item.id, settled);
+  }
+
+  async #runBatch(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
+    const context = this.#context(items, sink, (_member, inputs) => this.#binding.run(inputs));
+    const settled = await this.#attempt(async () => {
+      const requests = items.map(({ input }) => requestOf(input));
+      const answers: unknown = await this.#handler?.handle?.(requests, context);
+      if (!Array.isArray(answers)) throw this.#fail('INVALID_OUTPUT');
+      if (answers.length !== items.length) throw this.#fail('BATCH_LENGTH_MISMATCH');
+      return answers.map((answer, index) => context.result(index, this.#encode(answer)));
+    });
+    context.close();
+    for (const [index, { id }] of items.entries()) {
+      if (isMarlineError(settled)) sink.error(id, settled);
+      else sink.result(id, settled[index] as ItemResult);
+    }
+  }
+
+  async #answer({ input }: HandlerItem, context: RequestsContext): Promise<ItemOutput> {
+    const handler = this.#handler;
+    if (input.kind === 'tensors') {
+      const tensors: unknown = await (handler?.inference(input.tensors, context) ??
+        context.run(input.tensors));
+      if (!isTensors(tensors)) throw this.#fail('INVALID_OUTPUT');
+      return { kind: 'tensors', tensors };
+    }
+    if (handler === undefined) {
+      throw this.#fail(
+        'HANDLER_NOT_FOUND',
+        `Model ${context.modelName} has no handler here: it takes tensors only.`,
+      );
+    }
+    const value = input.kind === 'value' ? (input.value as RequestValue) : itemInput(decodeRequest(input));
+    if (context.getRequestHeader(0, 'explain') === 'True') {
+      if (handler.explain === undefined) {
+        throw this.#fail(
+          'BAD_REQUEST',
+          `Model ${context.modelName} gives no explanations: its handler has no explain.`,
+        );
+      }
+      return this.#encode(await handler.explain(value, context));
+    }
+    const inputs = await handler.preprocess(value, context);
+    const outputs = await handler.inference(inputs, context);
+    return this.#encode(await handler.postprocess(outputs, context));
+  }
+
+  #context(
+    items: readonly HandlerItem[],
+    sink: BatchSink,
+    run: (member: object, inputs: Tensors) => Promise<Tensors>,
+  ): AnsweringContext {
+    return new AnsweringContext(this.#options.setup, this.#binding, items, {
+      run: (context, inputs) =>
+        this.#own(async () => {
+          checkInputs(inputs, this.#binding.inputs);
+          return run(context, inputs);
+        }),
+      chunk: (id, chunk) => sink.chunk(id, chunk),
+      encode: (value) => this.#encode(value),
+    });
+  }
+
+  #pad(): ((items: readonly Tensors[]) => readonly Tensors[]) | undefined {
+    const handler = this.#handler;
+    if (handler?.pad === undefined) return undefined;
+    const context = new LoadedModelContext(this.#options.setup, this.#binding);
+    return (items) => handler.pad?.(items, context) ?? items;
+  }
+
+  /** Beside a session runs never overlap, however many hooks ask at once; on the main thread they feed the batcher and may. */
+  #runModel(inputs: Tensors): Promise<Tensors> {
+    const { binding, output } = this.#options;
+    if (output === 'value') return binding.run(inputs);
+    const run = this.#lastRun.then(() => binding.run(inputs));
+    this.#lastRun = run.catch(() => {});
+    return run;
+  }
+
+  #encode(value: unknown): ItemOutput {
+    if (this.#options.output === 'value') return { kind: 'value', value };
+    try {
+      return encodeOutput(value);
+    } catch (error) {
+      throw this.#remember(error);
+    }
+  }
+
+  async #attempt<T>(hooks: () => Promise<T>): Promise<T | MarlineError> {
+    try {
+      return await hooks();
+    } catch (error) {
+      return toPredictionError(error, (known) => this.#ours.has(known));
+    }
+  }
+
+  async #own<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      throw this.#remember(error);
+    }
+  }
+
+  #fail(
+    code: 'INVALID_OUTPUT' | 'BATCH_LENGTH_MISMATCH' | 'HANDLER_NOT_FOUND' | 'BAD_REQUEST',
+    reason?: string,
+  ): unknown {
+    return this.#remember(new MarlineError(code, reason === undefined ? {} : { reason }));
+  }
+
+  #remember(error: unknown): unknown {
+    if (isMarlineError(error)) this.#ours.add(error);
+    return error;
+  }
+}
+
+function requestOf(input: HandlerItem['input']): HandlerRequest {
+  if (input.kind === 'raw') return decodeRequest(input);
+  return { body: input.kind === 'value' ? (input.value as RequestValue) : null };
+}

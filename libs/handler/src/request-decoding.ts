@@ -1,0 +1,36 @@
+import type { Header, Parameter, RawInput } from '#libs/common';
+import type { HandlerRequest, RequestValue } from './base-handler.js';
+
+/**
+ * A request as handlers see it (TorchServe's rules): `application/json`, in exactly these letters, is parsed, or stays
+ * bytes when it does not parse; what starts with `text` is a string; all else is bytes. Of a repeated name the last wins.
+ */
+export function decodeRequest({ parameters }: RawInput): HandlerRequest {
+  // fromEntries defines own properties, so a form field called __proto__ is just a name.
+  return Object.fromEntries(parameters.map((parameter) => [parameter.name, decodeValue(parameter)]));
+}
+
+/** What the hooks of one item get: the request's `data`, else its `body`, else all of its parameters by name. */
+export function itemInput(request: HandlerRequest): RequestValue {
+  return request['data'] ?? request['body'] ?? request;
+}
+
+/** Headers by name in their own letter case; of a repeated one the last wins. */
+export function headerRecord(headers: readonly Header[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(headers);
+}
+
+function decodeValue({ contentType, value }: Parameter): RequestValue {
+  try {
+    // Fatal, so that bytes that are no UTF-8 reach the handler as they came.
+    if (contentType === 'application/json') return JSON.parse(decode(value)) as RequestValue;
+    if (contentType.startsWith('text')) return decode(value);
+  } catch {
+    return value;
+  }
+  return value;
+}
+
+function decode(bytes: Uint8Array): string {
+  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+}
