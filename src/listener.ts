@@ -1,0 +1,56 @@
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { MarlineError } from '#libs/common';
+import { formatAddress, type ListenAddress } from './address.js';
+
+const SWEEP_INTERVAL_MS = 50;
+
+/**
+ * Binds a server.
+ * @param key the setting that the address comes from, for the message when it fails
+ * @returns the address that was bound, with the port that the system chose in place of 0
+ * @throws MarlineError `OPTIONS_INVALID` that says why the address cannot be used
+ */
+export async function listen(server: Server, address: ListenAddress, key: string): Promise<ListenAddress> {
+  try {
+    server.listen({ host: address.host, port: address.port, exclusive: true });
+    await once(server, 'listening');
+  } catch (error) {
+    const reason = `${key}=${formatAddress(address)} cannot be bound: ${explain(error)}`;
+    throw new MarlineError('OPTIONS_INVALID', { reason }, { cause: error });
+  }
+  return { host: address.host, port: (server.address() as AddressInfo).port };
+}
+
+/**
+ * Stops accepting connections and resolves when all are closed: idle ones at once, the others with their answer,
+ * or after `graceMs`.
+ */
+export async function closeListener(server: Server, graceMs: number): Promise<void> {
+  if (!server.listening) return;
+  const closed = once(server, 'close');
+  server.close();
+  // A kept-alive connection becomes idle only after its answer, and nothing else would close it then.
+  const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_INTERVAL_MS);
+  const deadline = setTimeout(() => server.closeAllConnections(), graceMs);
+  await closed;
+  clearInterval(sweep);
+  clearTimeout(deadline);
+}
+
+function explain(error: unknown): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'EADDRINUSE':
+      return 'the port is in use. Stop the other server, or choose another port.';
+    case 'EACCES':
+      return 'this user may not use the port. Choose one above 1023.';
+    case 'EADDRNOTAVAIL':
+      return 'this machine does not have the address.';
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'the host name is not known.';
+    default:
+      return (error as Error).message;
+  }
+}

@@ -1,0 +1,23 @@
+import { ConsoleLogger } from '@nestjs/common';
+
+/** What Nest tells about its own start: of no use to who runs a server. */
+const FRAMEWORK = new Set([
+  'NestFactory',
+  'InstanceLoader',
+  'RoutesResolver',
+  'RouterExplorer',
+  'NestApplication',
+]);
+
+/** The server's log: Nest's lines, without those about building the application. */
+export class StandaloneLogger extends ConsoleLogger {
+  constructor() {
+    super({ prefix: 'Marline', logLevels: ['log', 'warn', 'error', 'fatal'] });
+  }
+
+  override log(message: unknown, ...rest: unknown[]): void {
+    const context = rest.at(-1);
+    if (typeof context === 'string' && FRAMEWORK.has(context)) return;
+    super.log(message, ...(rest as [string]));
+  }
+}
