@@ -1,11 +1,13 @@
-import type { ModelConfig } from '#libs/archive';
+import { MarlineError } from '#libs/common';
+import type { ModelArchive, ModelConfig } from '#libs/archive';
+import type { InferenceOptions } from './inference.options.js';
 
 /** The settings of one model version that are in force. Names and units are TorchServe's, as describe shows them. */
 export interface ModelSettings {
   readonly minWorkers: number;
   readonly maxWorkers: number;
   readonly batchSize: number;
-  /** Milliseconds that a batch may wait to fill; waited for only when it was asked for, see {@link ModelSettings.waitsForBatch}. */
+  /** Milliseconds that a batch may wait to fill; see {@link ModelSettings.waitsForBatch}. */
   readonly maxBatchDelay: number;
   /** False while `maxBatchDelay` is only TorchServe's default of 100 ms: then no request waits while a worker is idle. */
   readonly waitsForBatch: boolean;
@@ -17,15 +19,17 @@ export interface ModelSettings {
   readonly maxRetryTimeoutInSec: number;
   readonly clientTimeoutInMills: number;
   readonly jobQueueSize: number;
+  /** `python` unless the request or the manifest says otherwise: what describe shows, not what serves. */
+  readonly runtime: string;
   readonly deviceType: 'cpu' | 'gpu';
   readonly deviceIds?: readonly number[];
   /** What else `model-config.yaml` says, for describe. */
   readonly config: ModelConfig;
 }
 
-/** What a register call asks for; what it leaves out comes from `model-config.yaml`, then from the defaults (spec 01 §4.1). */
+/** What a register call asks for; what it leaves out comes from `model-config.yaml`, then from the defaults. */
 export interface RegisterRequest {
-  /** A file or folder of the model store, or what a configured source resolves. */
+  /** A file or folder of the model store. */
   readonly url: string;
   readonly modelName?: string;
   readonly handler?: string;
@@ -39,4 +43,68 @@ export interface RegisterRequest {
   readonly synchronous: boolean;
   /** True for the models of the start-up list: a nameless archive is called after its file, `loadedAtStartup` is shown. */
   readonly atStartup?: boolean;
+}
+
+const DEFAULT_BATCH_DELAY_MS = 100;
+const DEFAULT_RETRY_WINDOW_S = 300;
+
+/**
+ * The settings in force, by TorchServe's priorities (spec 01 §4.1): for batches the call wins over the file; for workers
+ * and time-outs the file wins as soon as there is one, and its time-outs are 120 s when it does not say.
+ */
+export function resolveSettings(
+  request: RegisterRequest,
+  archive: ModelArchive,
+  options: InferenceOptions,
+  deviceCount: { readonly gpus: number; readonly cores: number },
+): ModelSettings {
+  const { config, manifest } = archive;
+  const hasFile = Object.keys(config.raw).length > 0;
+  const batchDelay = request.maxBatchDelay ?? (config.maxBatchDelay === 0 ? undefined : config.maxBatchDelay);
+  return {
+    ...workerRange(request, config, options, deviceCount),
+    batchSize: request.batchSize ?? config.batchSize ?? 1,
+    maxBatchDelay: batchDelay ?? DEFAULT_BATCH_DELAY_MS,
+    waitsForBatch: batchDelay !== undefined,
+    responseTimeout: hasFile
+      ? (config.responseTimeout ?? 120)
+      : (request.responseTimeout ?? options.defaultResponseTimeout),
+    startupTimeout: hasFile
+      ? (config.startupTimeout ?? 120)
+      : (request.startupTimeout ?? options.defaultStartupTimeout),
+    maxRetryTimeoutInSec: config.maxRetryTimeoutInSec ?? DEFAULT_RETRY_WINDOW_S,
+    clientTimeoutInMills: config.clientTimeoutInMills ?? 0,
+    jobQueueSize: config.jobQueueSize || options.jobQueueSize,
+    runtime: request.runtime ?? manifest.runtime ?? 'python',
+    deviceType: deviceCount.gpus === 0 ? 'cpu' : (config.deviceType ?? 'gpu'),
+    deviceIds: validDeviceIds(config.deviceIds, deviceCount.gpus),
+    config,
+  };
+}
+
+function workerRange(
+  request: RegisterRequest,
+  config: ModelConfig,
+  options: InferenceOptions,
+  deviceCount: { readonly gpus: number; readonly cores: number },
+): Pick<ModelSettings, 'minWorkers' | 'maxWorkers'> {
+  const { minWorkers = 0, maxWorkers = 0 } = config;
+  if (minWorkers > 0 && minWorkers <= maxWorkers) return { minWorkers, maxWorkers };
+  const atStartup = request.atStartup === true ? deviceCount.gpus || deviceCount.cores : 0;
+  const workers = Math.max(0, request.initialWorkers ?? (options.defaultWorkersPerModel || atStartup));
+  return { minWorkers: workers, maxWorkers: workers };
+}
+
+function validDeviceIds(ids: readonly number[] | undefined, gpus: number): readonly number[] | undefined {
+  return ids?.every((id) => id >= 0 && id < gpus) === true && ids.length > 0 ? ids : undefined;
+}
+
+/**
+ * The settings after a scale call.
+ * @throws MarlineError `BAD_REQUEST` when the range is empty
+ */
+export function withWorkers(settings: ModelSettings, minWorkers: number, maxWorkers: number): ModelSettings {
+  if (maxWorkers < minWorkers)
+    throw new MarlineError('BAD_REQUEST', { reason: 'max_worker cannot be less than min_worker.' });
+  return { ...settings, minWorkers, maxWorkers };
 }

@@ -1,10 +1,18 @@
-import type { ItemResult, RawInput, TensorInput, ValueInput } from '#libs/common';
+import {
+  MarlineError,
+  isTensors,
+  type ItemResult,
+  type RawInput,
+  type TensorInput,
+  type ValueInput,
+  type WorkerInput,
+} from '#libs/common';
 
 /** One request for one model, whichever door it came through. */
 export interface PredictionRequest {
   /** Unique among the requests under way; the `x-request-id` of the answer. */
   readonly id: string;
-  /** A `value` input reaches a host handler as it is; for a handler in a worker it is written as a JSON body first. */
+  /** A `value` input reaches a host handler as it is; for a handler in a worker it is written as {@link toWorkerInput} says. */
   readonly input: RawInput | TensorInput | ValueInput;
   /** Milliseconds from now within which the caller wants an answer. Unlimited by default. */
   readonly deadlineMs?: number;
@@ -16,3 +24,37 @@ export interface PredictionRequest {
 export type PredictionAnswer =
   | { readonly streaming: false; readonly result: ItemResult }
   | { readonly streaming: true; readonly first: ItemResult; readonly rest: AsyncIterable<ItemResult> };
+
+/**
+ * An input that can leave the main thread. A value of the application becomes the request that a client would send:
+ * tensors stay tensors, bytes are a binary body, a string is a text body, all else is a JSON body.
+ * @throws MarlineError `INVALID_INPUT` for a value that JSON cannot carry
+ */
+export function toWorkerInput(input: RawInput | TensorInput | ValueInput): WorkerInput {
+  if (input.kind !== 'value') return input;
+  const { value, headers } = input;
+  if (isTensors(value)) return { kind: 'tensors', tensors: value };
+  const body = (contentType: string, bytes: Uint8Array): RawInput => ({
+    kind: 'raw',
+    headers,
+    parameters: [{ name: 'body', contentType, value: bytes }],
+  });
+  // Copied, because the worker takes ownership of the bytes and the application still has its own.
+  if (value instanceof Uint8Array) return body('application/octet-stream', Uint8Array.from(value));
+  if (typeof value === 'string') return body('text/plain', new TextEncoder().encode(value));
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(value);
+  } catch (cause) {
+    throw new MarlineError(
+      'INVALID_INPUT',
+      { reason: 'The input cannot be written as JSON for a handler in a worker.' },
+      { cause },
+    );
+  }
+  if (json === undefined)
+    throw new MarlineError('INVALID_INPUT', {
+      reason: `The input is ${typeof value}; a handler in a worker needs data.`,
+    });
+  return body('application/json', new TextEncoder().encode(json));
+}

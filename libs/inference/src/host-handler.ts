@@ -1,0 +1,129 @@
+import {
+  MarlineError,
+  toMarlineError,
+  type BatchItem,
+  type BatchSink,
+  type Clock,
+  type RawInput,
+  type TensorInput,
+  type Tensors,
+  type ValueInput,
+} from '#libs/common';
+import { HandlerRunner, type BaseHandler, type HandlerSetup, type ModelBinding } from '#libs/handler';
+import { Batcher, type Queued } from './batcher.js';
+import { PendingAnswer, type AnswerBounds } from './pending-answer.js';
+import type { RunQueue } from './run-queue.js';
+import type { WorkerReady } from './worker-model.js';
+
+type HostItem = BatchItem<RawInput | TensorInput | ValueInput>;
+
+interface HostRun {
+  readonly item: HostItem;
+  readonly pending: PendingAnswer;
+  readonly bounds: AnswerBounds;
+}
+
+/** What a host handler runs with. */
+export interface HostHandlerOptions {
+  readonly setup: HandlerSetup;
+  readonly metadata: WorkerReady;
+  readonly queue: RunQueue;
+  readonly clock: Clock;
+  readonly batchSize: () => number;
+  readonly maxBatchDelayMs: number;
+  /** How many requests may be inside hooks at once. */
+  readonly limit: () => number;
+  readonly full: () => MarlineError;
+}
+
+/**
+ * The hooks of a handler of the host application. They run on the main thread, next to its repositories and services;
+ * only the tensors that they make go through the queue to a worker. One request at a time by default; a handler with
+ * its own `handle` gets batches, and each of its runs goes to a worker as it is.
+ */
+export class HostHandler {
+  readonly #batcher: Batcher<HostRun> | undefined;
+  #inside = 0;
+  #runs = 0;
+
+  constructor(
+    private readonly handler: BaseHandler,
+    private readonly options: HostHandlerOptions,
+  ) {
+    if (handler.handle === undefined) return;
+    const { batchSize, maxBatchDelayMs, clock, limit, full } = options;
+    this.#batcher = new Batcher<HostRun>({
+      batchSize,
+      maxBatchDelayMs,
+      queueSize: limit(),
+      clock,
+      canDispatch: () => this.#inside < limit(),
+      dispatch: (batch) => this.#enter(batch.map((entry: Queued<HostRun>) => entry.item)),
+      full,
+    });
+  }
+
+  initialize(): Promise<void> {
+    return this.#runner({}).initialize();
+  }
+
+  /** @throws MarlineError `QUEUE_FULL` when too many requests are inside hooks already */
+  submit(item: HostItem, pending: PendingAnswer, bounds: AnswerBounds): void {
+    if (this.#batcher !== undefined) {
+      this.#batcher.submit({ item, pending, bounds }, bounds, (error) => pending.error(error));
+      return;
+    }
+    if (this.#inside >= this.options.limit()) throw this.options.full();
+    this.#enter([{ item, pending, bounds }]);
+  }
+
+  #enter(runs: readonly HostRun[]): void {
+    this.#inside += runs.length;
+    for (const { pending, bounds } of runs) {
+      pending.watch(bounds, () => {});
+      // Counted until it is answered, not until the hook returns: a hook that never does would use up the places.
+      void pending.promise.catch(() => {}).finally(() => this.#leave());
+    }
+    const byId = new Map(runs.map((run) => [run.item.id, run.pending]));
+    const sink: BatchSink = {
+      chunk: (id, chunk) => byId.get(id)?.chunk(chunk) ?? Promise.resolve(),
+      result: (id, result) => byId.get(id)?.result(result),
+      error: (id, error) => byId.get(id)?.error(error),
+    };
+    // A batch is as urgent as nobody in it: each member's own deadline answers it in time.
+    const bounds = runs.length === 1 && runs[0] !== undefined ? runs[0].bounds : {};
+    this.#runner(bounds)
+      .run(
+        runs.map((run) => run.item),
+        sink,
+      )
+      .catch((error: unknown) => {
+        for (const { pending } of runs) pending.error(toMarlineError(error));
+      });
+  }
+
+  #leave(): void {
+    this.#inside--;
+    this.#batcher?.wake();
+  }
+
+  #runner(bounds: AnswerBounds): HandlerRunner {
+    const { setup, metadata } = this.options;
+    const binding: ModelBinding = { ...metadata, run: (tensors) => this.#run(tensors, bounds) };
+    return new HandlerRunner(this.handler, { setup, binding, output: 'value' });
+  }
+
+  async #run(tensors: Tensors, bounds: AnswerBounds): Promise<Tensors> {
+    const pending = new PendingAnswer(this.options.clock);
+    this.options.queue.submit(
+      { id: `host-${++this.#runs}`, input: { kind: 'tensors', tensors } },
+      pending,
+      bounds,
+    );
+    const answer = await pending.promise;
+    if (answer.streaming || answer.result.output.kind !== 'tensors') {
+      throw new MarlineError('INTERNAL', { reason: 'A worker answered tensors with something else.' });
+    }
+    return answer.result.output.tensors;
+  }
+}

@@ -1,0 +1,19 @@
+import { Module } from '@nestjs/common';
+import { HandlerModule } from '#libs/handler';
+import { BatchingInterceptor } from './batching.interceptor.js';
+import { ConfigurableModuleClass } from './inference.options.js';
+import { ModelRegistry } from './model-registry.js';
+import { PingController } from './ping.controller.js';
+import { PredictionsController } from './predictions.controller.js';
+
+/**
+ * The registry of models and TorchServe's inference routes.
+ * Needs a `ModelStore`: import ArchiveModule through the `imports` of `registerAsync`.
+ */
+@Module({
+  imports: [HandlerModule],
+  controllers: [PredictionsController, PingController],
+  providers: [ModelRegistry, BatchingInterceptor],
+  exports: [ModelRegistry],
+})
+export class InferenceModule extends ConfigurableModuleClass {}

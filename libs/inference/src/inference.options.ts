@@ -1,0 +1,35 @@
+import { ConfigurableModuleBuilder } from '@nestjs/common';
+import type { InferenceObserver } from '#libs/common';
+import type { Device } from './devices.js';
+
+/** What the inference library needs to know; every value is filled, the façade's options give the defaults. */
+export interface InferenceOptions {
+  /** Folder for unpacked archives and optimised weights; may be shared by several processes. */
+  readonly cacheDir: string;
+  /** Start-up models: `[name=]file` each, or `all`. */
+  readonly loadModels: readonly string[];
+  /** Workers of a model that does not say; 0 means: none at registration, one per device (or core) at start-up. */
+  readonly defaultWorkersPerModel: number;
+  /** Requests that may wait per model version. */
+  readonly jobQueueSize: number;
+  /** Seconds. */
+  readonly defaultResponseTimeout: number;
+  /** Seconds. */
+  readonly defaultStartupTimeout: number;
+  /** Bytes of a request body. */
+  readonly maxRequestSize: number;
+  /** Largest image, in pixels, that a handler decodes. */
+  readonly maxImagePixels: number;
+  /** Models with more bytes than this share their weights among workers. */
+  readonly shareWeightsAboveBytes: number;
+  /** Threads of one run inside ONNX Runtime. */
+  readonly intraOpThreads: number;
+  /** Devices to place workers on; found by looking when absent. */
+  readonly devices?: readonly Device[];
+  /** Milliseconds for accepted requests to finish at shutdown and unregistration. */
+  readonly drainTimeoutMs: number;
+  readonly observer: InferenceObserver;
+}
+
+export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN: INFERENCE_OPTIONS } =
+  new ConfigurableModuleBuilder<InferenceOptions>().setClassMethodName('register').build();

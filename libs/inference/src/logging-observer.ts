@@ -1,0 +1,65 @@
+import type { LoggerService } from '@nestjs/common';
+import {
+  InferenceObserver,
+  messageOf,
+  type HandlerMetric,
+  type MarlineError,
+  type ModelRef,
+  type RequestTimings,
+} from '#libs/common';
+
+/** Logs what an operator must see, with the cause that clients are not told, and passes every event on. */
+export class LoggingObserver extends InferenceObserver {
+  constructor(
+    private readonly next: InferenceObserver,
+    private readonly logger: LoggerService,
+  ) {
+    super();
+  }
+
+  override requestQueued(ref: ModelRef, requestId: string): void {
+    this.next.requestQueued(ref, requestId);
+  }
+
+  override requestFinished(ref: ModelRef, requestId: string, timings: RequestTimings): void {
+    this.next.requestFinished(ref, requestId, timings);
+  }
+
+  override requestFailed(ref: ModelRef, requestId: string, error: MarlineError): void {
+    const overload =
+      error.code === 'QUEUE_FULL' || error.code === 'NO_WORKER' || error.code === 'DEADLINE_EXCEEDED';
+    if (error.status >= 500 && !overload)
+      this.logger.error(`${nameOf(ref)} request ${requestId}: ${withCause(error)}`);
+    this.next.requestFailed(ref, requestId, error);
+  }
+
+  override workerChanged(ref: ModelRef, workerId: number, state: string, error?: MarlineError): void {
+    if (error !== undefined)
+      this.logger.error(`${nameOf(ref)} worker ${workerId} is ${state}: ${withCause(error)}`);
+    this.next.workerChanged(ref, workerId, state, error);
+  }
+
+  override workerLogged(
+    ref: ModelRef,
+    workerId: number,
+    level: 'log' | 'warn' | 'error',
+    text: string,
+  ): void {
+    this.logger[level](`${nameOf(ref)} worker ${workerId}: ${text}`);
+    this.next.workerLogged(ref, workerId, level, text);
+  }
+
+  override handlerMetric(ref: ModelRef, metric: HandlerMetric): void {
+    this.next.handlerMetric(ref, metric);
+  }
+}
+
+function nameOf({ model, version }: ModelRef): string {
+  return `Model ${model} ${version}`;
+}
+
+function withCause(error: MarlineError): string {
+  const { cause } = error;
+  if (cause === undefined) return error.message;
+  return `${error.message}: ${(cause instanceof Error && cause.stack) || messageOf(cause)}`;
+}

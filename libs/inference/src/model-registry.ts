@@ -1,0 +1,228 @@
+import { availableParallelism } from 'node:os';
+import {
+  Inject,
+  Injectable,
+  Logger,
+  type BeforeApplicationShutdown,
+  type OnApplicationBootstrap,
+  type OnModuleDestroy,
+} from '@nestjs/common';
+import { ModelStore, validateManifest, type ModelArchive } from '#libs/archive';
+import { MarlineError, messageOf, systemClock, toMarlineError } from '#libs/common';
+import { HandlerRegistry } from '#libs/handler';
+import { DevicePlacer, detectDevices } from './devices.js';
+import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
+import { LoggingObserver } from './logging-observer.js';
+import { ModelRuntime, type RuntimeHost } from './model-runtime.js';
+import { resolveSettings, type RegisterRequest } from './model-settings.js';
+
+const FIRST_WORKER_ID = 9000;
+
+interface ModelVersions {
+  defaultVersion: string;
+  /** In order of registration. */
+  readonly versions: Map<string, ModelRuntime>;
+}
+
+/**
+ * Which models are served: name → versions → default. Every door (REST, `@InjectModel`, `@Infer`, …) ends here.
+ * @publicApi
+ */
+@Injectable()
+export class ModelRegistry implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
+  readonly #logger = new Logger('Marline');
+  readonly #models = new Map<string, ModelVersions>();
+  readonly #startupFailures = new Map<string, MarlineError>();
+  #host: Promise<RuntimeHost> | undefined;
+  #lastWorkerId = FIRST_WORKER_ID - 1;
+  #shuttingDown = false;
+
+  constructor(
+    @Inject(INFERENCE_OPTIONS) private readonly options: InferenceOptions,
+    private readonly store: ModelStore,
+    private readonly handlers: HandlerRegistry,
+  ) {}
+
+  /** Registers the start-up models; their workers start in the background. One that fails is logged and leaves the others alone. */
+  async onApplicationBootstrap(): Promise<void> {
+    await this.store.sweep();
+    for (const { url, modelName } of await this.#startupModels()) {
+      try {
+        await this.register({ url, modelName, synchronous: false, atStartup: true });
+      } catch (error) {
+        const failure = toMarlineError(error);
+        this.#startupFailures.set(modelName ?? url, failure);
+        this.#logger.error(`Model ${url} was not loaded: ${failure.message}`);
+      }
+    }
+  }
+
+  /** From now on nothing new is accepted; what was accepted is finished. */
+  onModuleDestroy(): void {
+    this.#shuttingDown = true;
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await Promise.all(this.all().map((runtime) => runtime.close(this.options.drainTimeoutMs)));
+  }
+
+  /** True from the moment the application was told to stop. */
+  get shuttingDown(): boolean {
+    return this.#shuttingDown;
+  }
+
+  /** Start-up models that could not be registered, by name (or url where there is none), with the reason. */
+  get startupFailures(): ReadonlyMap<string, MarlineError> {
+    return this.#startupFailures;
+  }
+
+  /**
+   * Adds a model version and starts its workers. The first version of a name becomes its default. When its workers fail,
+   * the version stays registered, as in TorchServe, so that its state and the reason can be looked at.
+   * @throws MarlineError `ARCHIVE_…`, `MODEL_VERSION_EXISTS`, and `WORKERS_NOT_STARTED` (with the cause) when synchronous
+   */
+  async register(request: RegisterRequest): Promise<ModelRuntime> {
+    if (this.#shuttingDown) throw new MarlineError('SHUTTING_DOWN');
+    const archive = await this.store.open(request.url);
+    const host = await this.#runtimeHost();
+    let runtime: ModelRuntime;
+    try {
+      runtime = this.#add(request, archive, host);
+    } catch (error) {
+      await archive.release();
+      throw error;
+    }
+    for (const warning of archive.config.warnings) this.#logger.warn(`Model ${runtime.name}: ${warning}`);
+    const { minWorkers, maxWorkers } = runtime.settings;
+    if (minWorkers > 0) await this.#scale(runtime, minWorkers, maxWorkers, request.synchronous);
+    return runtime;
+  }
+
+  /** @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND` */
+  get(name: string, version?: string): ModelRuntime {
+    const model = this.#model(name);
+    const runtime = model.versions.get(version ?? model.defaultVersion);
+    if (runtime === undefined) throw new MarlineError('MODEL_VERSION_NOT_FOUND', { model: name, version });
+    return runtime;
+  }
+
+  /** Names of all models, sorted. */
+  names(): string[] {
+    return [...this.#models.keys()].sort();
+  }
+
+  /** All versions of a model in order of registration. @throws MarlineError `MODEL_NOT_FOUND` */
+  versions(name: string): ModelRuntime[] {
+    return [...this.#model(name).versions.values()];
+  }
+
+  all(): ModelRuntime[] {
+    return [...this.#models.values()].flatMap(({ versions }) => [...versions.values()]);
+  }
+
+  /** @throws MarlineError `MODEL_NOT_FOUND` */
+  defaultVersion(name: string): string {
+    return this.#model(name).defaultVersion;
+  }
+
+  /** @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND` */
+  setDefault(name: string, version: string): void {
+    this.#model(name).defaultVersion = this.get(name, version).version;
+  }
+
+  /**
+   * Changes the number of workers; see {@link ModelRuntime.scale}. When not synchronous, the change goes on in the background.
+   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `BAD_REQUEST`, `WORKERS_NOT_STARTED`
+   */
+  async scale(
+    name: string,
+    version: string | undefined,
+    minWorkers: number,
+    maxWorkers: number,
+    { synchronous }: { readonly synchronous: boolean },
+  ): Promise<ModelRuntime> {
+    if (maxWorkers < minWorkers)
+      throw new MarlineError('BAD_REQUEST', { reason: 'max_worker cannot be less than min_worker.' });
+    const runtime = this.get(name, version);
+    await this.#scale(runtime, minWorkers, maxWorkers, synchronous);
+    return runtime;
+  }
+
+  /**
+   * Takes a version out of service: nothing new reaches it, accepted requests are answered, then it is gone.
+   * @param version the default version when not given
+   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `DEFAULT_VERSION_IN_USE` while other versions exist
+   */
+  async unregister(name: string, version?: string): Promise<void> {
+    const runtime = this.get(name, version);
+    const model = this.#model(name);
+    if (runtime.version === model.defaultVersion && model.versions.size > 1) {
+      throw new MarlineError('DEFAULT_VERSION_IN_USE', { model: name });
+    }
+    model.versions.delete(runtime.version);
+    if (model.versions.size === 0) this.#models.delete(name);
+    await runtime.close(this.options.drainTimeoutMs);
+  }
+
+  #model(name: string): ModelVersions {
+    const model = this.#models.get(name);
+    if (model === undefined) throw new MarlineError('MODEL_NOT_FOUND', { model: name });
+    return model;
+  }
+
+  #add(request: RegisterRequest, archive: ModelArchive, host: RuntimeHost): ModelRuntime {
+    const { name, version } = validateManifest(archive, request);
+    if (this.#models.get(name)?.versions.has(version) === true) {
+      throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
+    }
+    const gpus = host.placer.gpuCount;
+    const settings = resolveSettings(request, archive, this.options, { gpus, cores: availableParallelism() });
+    const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });
+    const runtime = new ModelRuntime(
+      { name, version, archive, settings, plan, loadedAtStartup: request.atStartup === true },
+      host,
+    );
+    const model = this.#models.get(name);
+    if (model === undefined)
+      this.#models.set(name, { defaultVersion: version, versions: new Map([[version, runtime]]) });
+    else model.versions.set(version, runtime);
+    return runtime;
+  }
+
+  async #scale(
+    runtime: ModelRuntime,
+    minWorkers: number,
+    maxWorkers: number,
+    synchronous: boolean,
+  ): Promise<void> {
+    const scaled = runtime.scale(minWorkers, maxWorkers);
+    if (synchronous) return scaled;
+    scaled.catch((error: unknown) =>
+      this.#logger.error(`${messageOf(error)}: ${messageOf((error as Error).cause)}`),
+    );
+  }
+
+  // Looking for devices may load ONNX Runtime, so it waits until the first model needs them.
+  #runtimeHost(): Promise<RuntimeHost> {
+    this.#host ??= this.#makeHost();
+    return this.#host;
+  }
+
+  async #makeHost(): Promise<RuntimeHost> {
+    const devices = this.options.devices ?? (await detectDevices());
+    return {
+      options: { ...this.options, observer: new LoggingObserver(this.options.observer, this.#logger) },
+      placer: new DevicePlacer(devices),
+      clock: systemClock,
+      nextWorkerId: () => ++this.#lastWorkerId,
+    };
+  }
+
+  async #startupModels(): Promise<{ url: string; modelName?: string }[]> {
+    if (this.options.loadModels.includes('all')) return (await this.store.list()).map((url) => ({ url }));
+    return this.options.loadModels.map((entry) => {
+      const [, modelName, url] = /^([^=]+)=(.+)$/.exec(entry) ?? [];
+      return modelName === undefined || url === undefined ? { url: entry } : { url, modelName };
+    });
+  }
+}

@@ -1,0 +1,147 @@
+import { MarlineError, type Clock, type ItemResult } from '#libs/common';
+import type { PredictionAnswer } from './prediction.js';
+
+/** By when and for whom an answer is made. */
+export interface AnswerBounds {
+  /** Point in time on the clock; the caller does not wait longer. */
+  readonly deadlineAt?: number;
+  /** What the caller allowed, for the error's text. */
+  readonly deadlineMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The answer that a caller waits for: settles once, with a result, a stream or an error, whichever comes first.
+ * What arrives later is dropped, so that neither a slow run nor a late handler can answer twice.
+ */
+export class PendingAnswer {
+  readonly promise: Promise<PredictionAnswer>;
+  #resolve: (answer: PredictionAnswer) => void;
+  #reject: (error: MarlineError) => void;
+  #settled = false;
+  #stream: ChunkQueue | undefined;
+  #unwatch: (() => void) | undefined;
+
+  constructor(private readonly clock: Clock) {
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  get settled(): boolean {
+    return this.#settled;
+  }
+
+  /** Enforces the bounds from now on; `abandon` is told when one of them ends the wait. */
+  watch(bounds: AnswerBounds, abandon: () => void): void {
+    const { deadlineAt, deadlineMs, signal } = bounds;
+    if (this.#settled || (deadlineAt === undefined && signal === undefined)) return;
+    const giveUp = (error: MarlineError) => {
+      this.error(error);
+      abandon();
+    };
+    const cancelled = () => giveUp(new MarlineError('REQUEST_CANCELLED'));
+    const stopTimer =
+      deadlineAt === undefined
+        ? undefined
+        : this.clock.after(deadlineAt - this.clock.now(), () =>
+            giveUp(new MarlineError('DEADLINE_EXCEEDED', { deadlineMs })),
+          );
+    signal?.addEventListener('abort', cancelled, { once: true });
+    this.#unwatch = () => {
+      stopTimer?.();
+      signal?.removeEventListener('abort', cancelled);
+    };
+    if (signal?.aborted === true) cancelled();
+  }
+
+  /** Resolves when the reader took the chunk, or at once when nobody reads any more. */
+  chunk(chunk: ItemResult): Promise<void> {
+    if (this.#stream !== undefined) return this.#stream.push(chunk);
+    if (this.#settled) return Promise.resolve();
+    this.#settled = true;
+    this.#stream = new ChunkQueue();
+    this.#resolve({ streaming: true, first: chunk, rest: this.#stream });
+    return this.#stream.whenRead();
+  }
+
+  result(result: ItemResult): void {
+    this.#unwatch?.();
+    if (this.#stream !== undefined) this.#stream.end(result);
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#resolve({ streaming: false, result });
+  }
+
+  error(error: MarlineError): void {
+    this.#unwatch?.();
+    if (this.#stream !== undefined) this.#stream.fail(error);
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#reject(error);
+  }
+}
+
+/** Chunks of one stream between a worker and one reader. Holds one chunk: the producer waits until the reader asks for the next. */
+class ChunkQueue implements AsyncIterable<ItemResult> {
+  #waiting: ItemResult[] = [];
+  #ended = false;
+  #failure: MarlineError | undefined;
+  #abandoned = false;
+  #wakeReader: (() => void) | undefined;
+  #wakeProducer: (() => void) | undefined;
+
+  push(chunk: ItemResult): Promise<void> {
+    if (this.#abandoned || this.#ended) return Promise.resolve();
+    this.#waiting.push(chunk);
+    this.#wakeReader?.();
+    return this.whenRead();
+  }
+
+  /** Resolves when the reader comes back for more. */
+  whenRead(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakeProducer = resolve;
+    });
+  }
+
+  end(last: ItemResult): void {
+    if (this.#ended) return;
+    this.#waiting.push(last);
+    this.#finish();
+  }
+
+  fail(error: MarlineError): void {
+    if (this.#ended) return;
+    this.#failure = error;
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#ended = true;
+    this.#wakeReader?.();
+    this.#wakeProducer?.();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<ItemResult> {
+    try {
+      for (;;) {
+        const chunk = this.#waiting.shift();
+        if (chunk !== undefined) {
+          yield chunk;
+          continue;
+        }
+        if (this.#failure !== undefined) throw this.#failure;
+        if (this.#ended) return;
+        this.#wakeProducer?.();
+        await new Promise<void>((resolve) => {
+          this.#wakeReader = resolve;
+        });
+      }
+    } finally {
+      this.#abandoned = true;
+      this.#wakeProducer?.();
+    }
+  }
+}
