@@ -108,7 +108,7 @@ export class ModelRegistry implements OnApplicationBootstrap, OnModuleDestroy, B
 
   /** Names of all models, sorted. */
   names(): string[] {
-    return [...this.#models.keys()].sort();
+    return [...this.#models.keys()].toSorted();
   }
 
   /** All versions of a model in order of registration. @throws MarlineError `MODEL_NOT_FOUND` */

@@ -244,7 +244,7 @@ export class ModelRuntime {
       const { host } = await this.#prepare();
       host?.submit({ id: request.id, input: request.input }, pending, this.#boundedByResponseTimeout(bounds));
     } else {
-      const item: BatchItem<WorkerInput> = { id: request.id, input: toWorkerInput(request.input) };
+      const item: BatchItem = { id: request.id, input: toWorkerInput(request.input) };
       this.#queue.submit(item, pending, bounds);
     }
     return pending.promise;
