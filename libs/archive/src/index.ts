@@ -1,7 +1,25 @@
 /**
  * archive: a MAR file becomes a private folder, a manifest and a configuration.
  * Archives are hostile until proven otherwise: one extractor, caps counted while inflating, no links (design D6).
+ * ModelStore opens archives, packArchive writes them, ContentCache shares their folders between processes.
  */
-export type { Manifest, ManifestModel, Runtime } from './manifest.js';
-export type { ModelConfig } from './model-config.js';
+export {
+  RUNTIMES,
+  defaultModelName,
+  formatManifest,
+  isRuntime,
+  parseManifest,
+  validateManifest,
+  type Manifest,
+  type ManifestModel,
+  type ManifestOverrides,
+  type Runtime,
+  type ValidManifest,
+} from './manifest.js';
+export { parseModelConfig, type ModelConfig } from './model-config.js';
 export type { ModelArchive } from './model-archive.js';
+export { DEFAULT_ARCHIVE_LIMITS, type ArchiveLimits } from './archive-limits.js';
+export { ContentCache, type HeldContent } from './content-cache.js';
+export { ModelStore, type ArchiveOptions } from './model-store.js';
+export { ARCHIVE_FORMATS, packArchive, type ArchiveFormat, type PackOptions } from './mar-writer.js';
+export { ArchiveModule } from './archive.module.js';

@@ -51,6 +51,8 @@ const KINDS = {
   ARCHIVE_URL_REFUSED: kind(404, 'PERMISSION_DENIED', 'ModelNotFoundException', reason),
   ARCHIVE_INVALID: kind(400, 'INVALID_ARGUMENT', 'InvalidModelException', reason),
   ARCHIVE_UNSAFE: kind(500, 'INVALID_ARGUMENT', 'InternalServerException', reason),
+  PACK_FAILED: kind(400, 'INVALID_ARGUMENT', 'ModelArchiverError', reason),
+  PACK_FILE_NOT_FOUND: kind(404, 'NOT_FOUND', 'FileNotFoundError', reason),
 
   HANDLER_NOT_FOUND: kind(500, 'FAILED_PRECONDITION', 'InternalServerException', reason),
   HANDLER_INVALID: kind(500, 'FAILED_PRECONDITION', 'InternalServerException', reason),
