@@ -13,7 +13,8 @@ import { HandlerRegistry } from '#libs/handler';
 import { DevicePlacer, detectDevices } from './devices.js';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { LoggingObserver } from './logging-observer.js';
-import { ModelRuntime, type RuntimeHost } from './model-runtime.js';
+import type { RuntimeHost } from './model-loader.js';
+import { ModelRuntime } from './model-runtime.js';
 import { resolveSettings, type RegisterRequest } from './model-settings.js';
 
 const FIRST_WORKER_ID = 9000;

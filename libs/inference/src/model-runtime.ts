@@ -1,32 +1,21 @@
 import type { ModelArchive } from '#libs/archive';
-import {
-  MarlineError,
-  VERSION,
-  toMarlineError,
-  type BatchItem,
-  type Clock,
-  type ModelRef,
-  type WorkerInput,
-} from '#libs/common';
-import type { HandlerPlan, HandlerSetup } from '#libs/handler';
-import { ThreadWorker, WorkerPool, type WorkerState } from '#libs/pool';
-import type { Device, DevicePlacer } from './devices.js';
+import { MarlineError, toMarlineError, type BatchItem, type ModelRef } from '#libs/common';
+import type { HandlerPlan } from '#libs/handler';
+import { ThreadWorker, WorkerPool, type PooledState } from '#libs/pool';
 import { HostHandler } from './host-handler.js';
-import type { InferenceOptions } from './inference.options.js';
-import { modelFile } from './model-file.js';
+import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
 import { withWorkers, type ModelSettings } from './model-settings.js';
 import { PendingAnswer, type AnswerBounds } from './pending-answer.js';
 import { toWorkerInput, type PredictionAnswer, type PredictionRequest } from './prediction.js';
 import { RunQueue } from './run-queue.js';
-import { prepareModel, type PreparedModel } from './shared-weights.js';
-import type { SessionPlan, WorkerModel, WorkerReady } from './worker-model.js';
+import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /** One worker of a model version, for describe. */
 export interface WorkerInfo {
   readonly id: number;
   /** Milliseconds since the epoch. */
   readonly startedAt: number;
-  readonly state: WorkerState | 'failed' | 'retrying';
+  readonly state: PooledState;
   readonly pid: number;
   readonly gpuId: number | null;
   /** Why it is not ready. */
@@ -40,33 +29,6 @@ export interface ModelStatus {
   readonly error?: MarlineError;
 }
 
-/** What all runtimes of a process share. */
-export interface RuntimeHost {
-  readonly options: InferenceOptions;
-  readonly placer: DevicePlacer;
-  readonly clock: Clock;
-  /** Ids of workers as TorchServe's port numbers: from 9000, none used twice. */
-  readonly nextWorkerId: () => number;
-}
-
-/** What makes one runtime. */
-export interface RuntimeModel {
-  readonly name: string;
-  readonly version: string;
-  readonly archive: ModelArchive;
-  readonly settings: ModelSettings;
-  readonly plan: HandlerPlan;
-  readonly loadedAtStartup: boolean;
-}
-
-interface Prepared {
-  readonly weights: PreparedModel | undefined;
-  readonly metadata: WorkerReady;
-  readonly host: HostHandler | undefined;
-}
-
-const NO_MODEL: WorkerReady = { inputs: [], outputs: [] };
-
 /** One loaded version of a model: its handler, its queue and its pool of workers. */
 export class ModelRuntime {
   readonly name: string;
@@ -78,9 +40,8 @@ export class ModelRuntime {
   readonly #ref: ModelRef;
   readonly #pool: WorkerPool<WorkerModel, WorkerReady>;
   readonly #queue: RunQueue;
-  readonly #devices = new Map<WorkerModel, Device>();
-  #preparing: Promise<Prepared> | undefined;
-  #prepared: Prepared | undefined;
+  readonly #loader: ModelLoader;
+  #hostHandler: Promise<HostHandler> | undefined;
   #failure: MarlineError | undefined;
   #scaling = 0;
   #closing: Promise<void> | undefined;
@@ -99,6 +60,7 @@ export class ModelRuntime {
     this.#settings = model.settings;
     this.#plan = model.plan;
     this.#ref = { model: model.name, version: model.version };
+    this.#loader = new ModelLoader(model, host);
     const ref = this.#ref;
 
     this.#pool = new WorkerPool<WorkerModel, WorkerReady>({
@@ -112,7 +74,7 @@ export class ModelRuntime {
           clock,
         }),
       nextId: nextWorkerId,
-      modelFor: () => this.#workerModel(),
+      modelFor: () => this.#loader.workerModel(),
       runTimeoutMs: Math.max(0, model.settings.responseTimeout * 1000),
       retryWindowMs: model.settings.maxRetryTimeoutInSec * 1000,
       clock,
@@ -129,7 +91,7 @@ export class ModelRuntime {
       ref,
       clock,
       observer: options.observer,
-      batchSize: () => this.#batchSize(),
+      batchSize: () => this.#loader.batchSize,
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,
     });
@@ -151,7 +113,8 @@ export class ModelRuntime {
    */
   async predict(request: PredictionRequest): Promise<PredictionAnswer> {
     if (this.#closing !== undefined) throw new MarlineError('SHUTTING_DOWN');
-    if (!this.#canServe()) throw new MarlineError('NO_WORKER', { model: this.name });
+    if (!this.#canServe() || this.#settings.maxWorkers === 0)
+      throw new MarlineError('NO_WORKER', { model: this.name });
     if (request.signal?.aborted === true) throw new MarlineError('REQUEST_CANCELLED');
     this.#active++;
     try {
@@ -187,10 +150,16 @@ export class ModelRuntime {
   }
 
   workers(): WorkerInfo[] {
-    return this.#pool.workers().map(({ id, startedAt, state, pid, model, error }) => {
-      const device = this.#devices.get(model);
-      return { id, startedAt, state, pid, gpuId: device?.kind === 'gpu' ? device.index : null, error };
-    });
+    return this.#pool
+      .workers()
+      .map(({ model, id, startedAt, state, pid, error }) => ({
+        id,
+        startedAt,
+        state,
+        pid,
+        gpuId: this.#loader.gpuIdOf(model),
+        error,
+      }));
   }
 
   queue(): { readonly remainingCapacity: number; readonly pendingRequests: number } {
@@ -226,9 +195,7 @@ export class ModelRuntime {
     stopWaiting();
     this.#queue.abandon(new MarlineError('SHUTTING_DOWN'));
     await this.#pool.close();
-    const prepared = await this.#preparing?.catch(() => undefined);
-    await prepared?.weights?.release();
-    await this.archive.release();
+    await this.#loader.release();
   }
 
   async #submit(request: PredictionRequest): Promise<PredictionAnswer> {
@@ -241,8 +208,13 @@ export class ModelRuntime {
       deadlineAt: deadlineMs === undefined ? undefined : clock.now() + deadlineMs,
     };
     if (this.#plan.runs === 'host') {
-      const { host } = await this.#prepare();
-      host?.submit({ id: request.id, input: request.input }, pending, this.#boundedByResponseTimeout(bounds));
+      const handler = await this.#hostHandler;
+      if (handler === undefined) throw new MarlineError('NO_WORKER', { model: this.name });
+      handler.submit(
+        { id: request.id, input: request.input },
+        pending,
+        this.#boundedByResponseTimeout(bounds),
+      );
     } else {
       const item: BatchItem = { id: request.id, input: toWorkerInput(request.input) };
       this.#queue.submit(item, pending, bounds);
@@ -268,105 +240,36 @@ export class ModelRuntime {
     });
   }
 
-  /** Once per version, before its first worker: the canary load, the shared weights, the host handler's `initialize`. */
-  #prepare(): Promise<Prepared> {
-    this.#preparing ??= this.#load().then(
-      (prepared) => (this.#prepared = prepared),
-      (error: unknown) => {
-        this.#preparing = undefined;
-        throw error;
-      },
-    );
-    return this.#preparing;
-  }
-
-  async #load(): Promise<Prepared> {
-    if (this.#plan.runs === 'nowhere') throw this.#plan.error;
-    const { options } = this.host;
-    const path = await modelFile(this.archive);
-    if (path === undefined && this.#plan.runs === 'host') {
-      throw new MarlineError('MODEL_INVALID', {
-        reason: `The archive of model ${this.name} has no .onnx file for handler "${this.#plan.name}" to run; name one as serializedFile.`,
-      });
-    }
-    const weights =
-      path === undefined
-        ? undefined
-        : await prepareModel(path, {
-            cacheDir: options.cacheDir,
-            thresholdBytes: options.shareWeightsAboveBytes,
-            intraOpThreads: options.intraOpThreads,
-          });
-    const metadata = weights === undefined ? NO_MODEL : { inputs: weights.inputs, outputs: weights.outputs };
+  /** Before the first worker: the model itself, then the host handler's `initialize`. */
+  async #prepare(): Promise<void> {
+    await this.#loader.prepare();
+    if (this.#plan.runs !== 'host') return;
+    this.#hostHandler ??= this.#makeHostHandler(this.#plan);
     try {
-      return { weights, metadata, host: await this.#hostHandler(metadata) };
+      await this.#hostHandler;
     } catch (error) {
-      await weights?.release();
+      this.#hostHandler = undefined;
       throw error;
     }
   }
 
-  async #hostHandler(metadata: WorkerReady): Promise<HostHandler | undefined> {
-    if (this.#plan.runs !== 'host') return undefined;
+  async #makeHostHandler(plan: HandlerPlan & { readonly runs: 'host' }): Promise<HostHandler> {
     const { options, clock } = this.host;
-    const handler = new HostHandler(await this.#plan.create(), {
-      setup: { ...this.#setup(null), metric: (metric) => options.observer.handlerMetric(this.#ref, metric) },
-      metadata,
+    const { batchSize, waitsForBatch, maxBatchDelay, jobQueueSize } = this.#settings;
+    const handler = new HostHandler(await plan.create(), {
+      setup: {
+        ...this.#loader.setup(null),
+        metric: (metric) => options.observer.handlerMetric(this.#ref, metric),
+      },
+      metadata: this.#loader.metadata,
       queue: this.#queue,
       clock,
-      batchSize: () => Math.max(1, this.#settings.batchSize),
-      maxBatchDelayMs: this.#settings.waitsForBatch ? Math.max(0, this.#settings.maxBatchDelay) : 0,
-      limit: () => this.#settings.jobQueueSize + this.#pool.readyCount * this.#batchSize(),
+      batchSize: () => Math.max(1, batchSize),
+      maxBatchDelayMs: waitsForBatch ? Math.max(0, maxBatchDelay) : 0,
+      limit: () => jobQueueSize + this.#pool.readyCount * this.#loader.batchSize,
       full: () => new MarlineError('QUEUE_FULL', { model: this.name }),
     });
     await handler.initialize();
     return handler;
-  }
-
-  #workerModel(): WorkerModel {
-    const { placer, options } = this.host;
-    const device = placer.assign(this.#settings, this.#ref);
-    const weights = this.#prepared?.weights;
-    const gpuId = device.kind === 'gpu' ? device.index : null;
-    const session: SessionPlan | null =
-      weights === undefined
-        ? null
-        : {
-            path: weights.path,
-            shared: weights.shared,
-            executionProvider: device.executionProvider,
-            deviceId: gpuId,
-            intraOpThreads: options.intraOpThreads,
-          };
-    const handler = this.#plan.runs === 'worker' ? this.#plan.handler : ({ kind: 'none' } as const);
-    const model: WorkerModel = { setup: this.#setup(gpuId), handler, session };
-    this.#devices.set(model, device);
-    return model;
-  }
-
-  #setup(gpuId: number | null): Omit<HandlerSetup, 'metric'> {
-    return {
-      modelName: this.name,
-      modelVersion: this.version,
-      manifest: this.archive.manifest,
-      modelConfig: this.archive.config.raw,
-      maxPixels: this.host.options.maxImagePixels,
-      systemProperties: {
-        modelDir: this.archive.dir,
-        gpuId,
-        batchSize: this.#batchSize(),
-        serverName: 'Marline',
-        serverVersion: VERSION,
-        limitMaxImagePixels: true,
-      },
-    };
-  }
-
-  // A model with a fixed batch axis takes no more than that at once, whatever was asked for.
-  #batchSize(): number {
-    const fixed = this.#prepared?.metadata.inputs.flatMap(({ shape }) =>
-      typeof shape[0] === 'number' && shape[0] > 0 ? [shape[0]] : [],
-    );
-    return Math.max(1, Math.min(this.#settings.batchSize, ...(fixed ?? [])));
   }
 }

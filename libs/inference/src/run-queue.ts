@@ -46,7 +46,7 @@ export class RunQueue {
       clock,
       canDispatch: () => pool.idleCount > 0,
       dispatch: (batch) => this.#dispatch(batch),
-      full: () => new MarlineError('QUEUE_FULL', { ...ref }),
+      full: () => new MarlineError('QUEUE_FULL', { model: ref.model }),
     });
   }
 
@@ -64,7 +64,7 @@ export class RunQueue {
    */
   submit(item: BatchItem, pending: PendingAnswer, bounds: AnswerBounds): void {
     const { ref, observer } = this.options;
-    if (this.pool.alive === 0) throw new MarlineError('NO_WORKER', { ...ref });
+    if (this.pool.alive === 0) throw new MarlineError('NO_WORKER', { model: ref.model });
     this.#batcher.submit({ item, pending, bounds }, bounds, (error) => {
       pending.error(error);
       observer.requestFailed(ref, item.id, error);
@@ -114,7 +114,7 @@ export class RunQueue {
     };
     try {
       const items = batch.map((entry) => entry.item.item);
-      if (!this.pool.run(items, sink)) throw new MarlineError('NO_WORKER', { ...ref });
+      if (!this.pool.run(items, sink)) throw new MarlineError('NO_WORKER', { model: ref.model });
     } catch (error) {
       for (const { item } of batch) sink.error(item.item.id, toMarlineError(error));
     }

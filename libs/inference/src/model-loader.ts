@@ -1,0 +1,151 @@
+import type { ModelArchive } from '#libs/archive';
+import { MarlineError, VERSION, type Clock, type ModelRef } from '#libs/common';
+import type { HandlerPlan, HandlerSetup } from '#libs/handler';
+import type { Device, DevicePlacer } from './devices.js';
+import type { InferenceOptions } from './inference.options.js';
+import { modelFile } from './model-file.js';
+import type { ModelSettings } from './model-settings.js';
+import { prepareModel, type PreparedModel } from './shared-weights.js';
+import type { SessionPlan, WorkerModel, WorkerReady } from './worker-model.js';
+
+/** What all runtimes of a process share. */
+export interface RuntimeHost {
+  readonly options: InferenceOptions;
+  readonly placer: DevicePlacer;
+  readonly clock: Clock;
+  /** Ids of workers as TorchServe's port numbers: from 9000, none used twice. */
+  readonly nextWorkerId: () => number;
+}
+
+/** What makes one runtime. */
+export interface RuntimeModel {
+  readonly name: string;
+  readonly version: string;
+  readonly archive: ModelArchive;
+  readonly settings: ModelSettings;
+  readonly plan: HandlerPlan;
+  readonly loadedAtStartup: boolean;
+}
+
+const NO_MODEL: WorkerReady = { inputs: [], outputs: [] };
+
+/** Makes a model version ready for its workers, once, and tells each worker what to load and where. */
+export class ModelLoader {
+  readonly #model: RuntimeModel;
+  readonly #host: RuntimeHost;
+  readonly #ref: ModelRef;
+  readonly #devices = new WeakMap<WorkerModel, Device>();
+  #preparing: Promise<PreparedModel | undefined> | undefined;
+  #weights: PreparedModel | undefined;
+
+  constructor(model: RuntimeModel, host: RuntimeHost) {
+    this.#model = model;
+    this.#host = host;
+    this.#ref = { model: model.name, version: model.version };
+  }
+
+  /** Inputs and outputs of the model; empty before {@link ModelLoader.prepare} and without an ONNX file. */
+  get metadata(): WorkerReady {
+    return this.#weights ?? NO_MODEL;
+  }
+
+  /** Items of one batch: what was asked for, but no more than a fixed batch axis of the model takes. */
+  get batchSize(): number {
+    const fixed = this.metadata.inputs.flatMap(({ shape: [rows] }) =>
+      typeof rows === 'number' && rows > 0 ? [rows] : [],
+    );
+    return Math.max(1, Math.min(this.#model.settings.batchSize, ...fixed));
+  }
+
+  /**
+   * The canary load of the model and the form whose weights the workers share. Done once; tried again after a failure.
+   * @throws MarlineError `RUNTIME_UNSUPPORTED`, `MODEL_INVALID`
+   */
+  async prepare(): Promise<void> {
+    this.#preparing ??= this.#prepare();
+    try {
+      this.#weights = await this.#preparing;
+    } catch (error) {
+      this.#preparing = undefined;
+      throw error;
+    }
+  }
+
+  /** What the next worker loads. */
+  workerModel(): WorkerModel {
+    const { plan, settings } = this.#model;
+    const device = this.#host.placer.assign(settings, this.#ref);
+    const gpuId = device.kind === 'gpu' ? device.index : null;
+    const model: WorkerModel = {
+      setup: this.setup(gpuId),
+      handler: plan.runs === 'worker' ? plan.handler : { kind: 'none' },
+      session: this.#session(device, gpuId),
+    };
+    this.#devices.set(model, device);
+    return model;
+  }
+
+  /** The GPU that a worker was given; `null` on the CPU. */
+  gpuIdOf(model: WorkerModel): number | null {
+    const device = this.#devices.get(model);
+    return device?.kind === 'gpu' ? device.index : null;
+  }
+
+  /** What a handler is told about its model and server. */
+  setup(gpuId: number | null): Omit<HandlerSetup, 'metric'> {
+    const { name, version, archive } = this.#model;
+    return {
+      modelName: name,
+      modelVersion: version,
+      manifest: archive.manifest,
+      modelConfig: archive.config.raw,
+      maxPixels: this.#host.options.maxImagePixels,
+      systemProperties: {
+        modelDir: archive.dir,
+        gpuId,
+        batchSize: this.batchSize,
+        serverName: 'Marline',
+        serverVersion: VERSION,
+        limitMaxImagePixels: true,
+      },
+    };
+  }
+
+  /** Gives weights and archive back; no worker may use them any more. */
+  async release(): Promise<void> {
+    const weights = await this.#preparing?.catch(() => undefined);
+    await weights?.release();
+    await this.#model.archive.release();
+  }
+
+  async #prepare(): Promise<PreparedModel | undefined> {
+    const { plan, archive, name } = this.#model;
+    if (plan.runs === 'nowhere') throw plan.error;
+    const path = await modelFile(archive);
+    if (path !== undefined) return this.#prepareModel(path);
+    if (plan.runs === 'host') {
+      throw new MarlineError('MODEL_INVALID', {
+        reason: `The archive of model ${name} has no .onnx file for handler "${plan.name}" to run; name one as serializedFile.`,
+      });
+    }
+    return undefined;
+  }
+
+  #prepareModel(path: string): Promise<PreparedModel> {
+    const { cacheDir, shareWeightsAboveBytes, intraOpThreads } = this.#host.options;
+    return prepareModel(path, { cacheDir, thresholdBytes: shareWeightsAboveBytes, intraOpThreads });
+  }
+
+  #session(device: Device, gpuId: number | null): SessionPlan | null {
+    if (this.#weights === undefined) return null;
+    const { path, shared } = this.#weights;
+    const { executionProvider } = device;
+    return {
+      path,
+      shared,
+      executionProvider,
+      deviceId: gpuId,
+      intraOpThreads: this.#host.options.intraOpThreads,
+    };
+  }
+}
