@@ -4,3 +4,12 @@
  * A thread's entry file calls `serveWorker` with a function that loads the model and returns an engine.
  */
 export type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
+export { ThreadWorker, type ThreadWorkerOptions } from './thread-worker.js';
+export {
+  WorkerPool,
+  type PoolEvent,
+  type PooledState,
+  type PooledWorker,
+  type WorkerPoolOptions,
+} from './worker-pool.js';
+export { serveWorker, type LoadModel, type WorkerEngine, type WorkerHost } from './thread-entry.js';

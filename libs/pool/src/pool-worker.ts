@@ -43,7 +43,7 @@ export interface PoolWorker<Model = unknown, Info = unknown> {
 
   /**
    * Runs a batch; only in state `idle`. Every item gets exactly one result or error through the sink, also when the
-   * worker dies. Takes ownership of the bytes and tensors. Resolves when the worker is free again or has ended.
+   * worker dies. Takes ownership of the bytes and tensors. Never rejects; resolves when the worker is free again or has ended.
    */
   run(batch: readonly BatchItem[], sink: BatchSink): Promise<void>;
 

@@ -1,0 +1,224 @@
+import { MarlineError, toMarlineError, type BatchItem, type BatchSink, type Clock } from '#libs/common';
+import { Backoff } from './backoff.js';
+import type { PoolWorker, WorkerEvents, WorkerState } from './pool-worker.js';
+import { RunWatch } from './run-watch.js';
+
+/**
+ * What a place in the pool is doing.
+ *
+ * ```
+ * starting ─► ready ─► retrying ─► starting      any ─► closing ─► closed
+ *     └─────────┴──► failed ─► starting (only when somebody asks)
+ * ```
+ */
+export type SlotState = 'starting' | 'ready' | 'retrying' | 'failed' | 'closing' | 'closed';
+
+/** What a slot needs of its pool. */
+export interface SlotHost<Model, Info> {
+  readonly clock: Clock;
+  readonly runTimeoutMs: number;
+  readonly retryWindowMs: number;
+  create(id: number, events: WorkerEvents): PoolWorker<Model, Info>;
+  events(id: number): Pick<WorkerEvents, 'metric' | 'log'>;
+  ready(info: Info): void;
+  /** The slot's worker has become idle. */
+  idle(): void;
+  changed(workerId: number, state: WorkerState | 'failed' | 'retrying', error?: MarlineError): void;
+  /** A worker left its slot and ends by itself. */
+  retire(ended: Promise<void>): void;
+}
+
+/**
+ * One place for a worker: keeps it filled. Starts a worker, starts another one when it fails (by the back-off) or does
+ * not answer in time (at once: the model itself is known to load), and gives up on a permanent failure.
+ * The id stays the same whatever worker sits in it, as in TorchServe.
+ */
+export class WorkerSlot<Model, Info> {
+  readonly #host: SlotHost<Model, Info>;
+  readonly #backoff: Backoff;
+  readonly #waiters: { resolve: () => void; reject: (error: MarlineError) => void }[] = [];
+  readonly #closed: Promise<void>;
+  #resolveClosed: () => void = () => {};
+  /** A new slot waits, as one that retries, for the first {@link WorkerSlot.settled}. */
+  #state: SlotState = 'retrying';
+  #worker: PoolWorker<Model, Info> | undefined;
+  #watch: RunWatch | undefined;
+  #error: MarlineError | undefined;
+  #startedAt = Date.now();
+  #cancelRetry: () => void = () => {};
+
+  constructor(
+    readonly id: number,
+    readonly index: number,
+    readonly model: Model,
+    host: SlotHost<Model, Info>,
+  ) {
+    this.#host = host;
+    this.#backoff = new Backoff(host.retryWindowMs, host.clock);
+    this.#closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+  }
+
+  get state(): SlotState {
+    return this.#state;
+  }
+
+  get idle(): boolean {
+    return this.#state === 'ready' && this.#watch === undefined;
+  }
+
+  /** Why the last worker failed; `undefined` since the last success. */
+  get error(): MarlineError | undefined {
+    return this.#error;
+  }
+
+  /** Milliseconds since the epoch at which the last worker was made. */
+  get startedAt(): number {
+    return this.#startedAt;
+  }
+
+  get pid(): number {
+    return this.#worker?.pid ?? process.pid;
+  }
+
+  /** Resolves when the slot is ready or closed, rejects with the next failure to start. A slot that waits or gave up starts a worker at once. */
+  settled(): Promise<void> {
+    if (this.#state === 'ready' || this.#state === 'closing' || this.#state === 'closed')
+      return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      if (this.#state === 'starting') return;
+      this.#cancelRetry();
+      this.#backoff.reset();
+      void this.#launch();
+    });
+  }
+
+  /** Only while {@link WorkerSlot.idle}. */
+  run(batch: readonly BatchItem[], sink: BatchSink): void {
+    const worker = this.#worker;
+    if (worker === undefined) return;
+    const watch = new RunWatch(sink, this.#host.runTimeoutMs, this.#host.clock, () => this.#timedOut(worker));
+    this.#watch = watch;
+    void this.#runWatched(worker, batch, watch);
+  }
+
+  async #runWatched(
+    worker: PoolWorker<Model, Info>,
+    batch: readonly BatchItem[],
+    watch: RunWatch,
+  ): Promise<void> {
+    await worker.run(batch, watch);
+    watch.end();
+    if (this.#watch !== watch) return;
+    this.#watch = undefined;
+    if (this.idle && worker.state === 'idle') this.#host.idle();
+  }
+
+  cancel(itemId: string): void {
+    this.#watch?.release(itemId);
+    this.#worker?.cancel(itemId);
+  }
+
+  /** Takes no more work; resolves when the running batch is answered and the worker is gone. */
+  close(): Promise<void> {
+    switch (this.#state) {
+      case 'starting':
+      case 'ready':
+        this.#state = 'closing';
+        this.#host.changed(this.id, 'stopping');
+        void (this.#worker?.stop() ?? Promise.resolve()).then(() => this.#gone());
+        break;
+      case 'retrying':
+      case 'failed':
+        this.#gone();
+        break;
+      case 'closing':
+      case 'closed':
+        break;
+    }
+    return this.#closed;
+  }
+
+  async #launch(): Promise<void> {
+    this.#state = 'starting';
+    this.#host.changed(this.id, 'starting');
+    let worker: PoolWorker<Model, Info> | undefined;
+    const exited = (error: MarlineError) => {
+      if (worker === this.#worker && this.#state === 'ready') this.#lost(error, false);
+    };
+    try {
+      worker = this.#host.create(this.id, { ...this.#host.events(this.id), exited });
+      this.#worker = worker;
+      this.#startedAt = worker.startedAt;
+    } catch (error) {
+      this.#lost(toMarlineError(error), false);
+      return;
+    }
+    const outcome = await worker.start(this.model);
+    if (worker !== this.#worker || this.#state !== 'starting') return;
+    switch (outcome.kind) {
+      case 'ready':
+        this.#ready(outcome.info);
+        break;
+      case 'permanent':
+      case 'transient':
+        this.#host.retire(worker.stop());
+        this.#lost(outcome.error, outcome.kind === 'permanent');
+        break;
+    }
+  }
+
+  #ready(info: Info): void {
+    this.#state = 'ready';
+    this.#error = undefined;
+    this.#backoff.reset();
+    this.#host.ready(info);
+    this.#host.changed(this.id, 'idle');
+    for (const { resolve } of this.#waiters.splice(0)) resolve();
+    this.#host.idle();
+  }
+
+  #lost(error: MarlineError, permanent: boolean): void {
+    this.#error = error;
+    this.#dropWatch();
+    const delayMs = permanent ? undefined : this.#backoff.next();
+    if (delayMs === undefined) {
+      this.#state = 'failed';
+    } else {
+      this.#state = 'retrying';
+      this.#cancelRetry = this.#host.clock.after(delayMs, () => void this.#launch());
+    }
+    this.#host.changed(this.id, this.#state, error);
+    for (const { reject } of this.#waiters.splice(0)) reject(error);
+  }
+
+  #timedOut(worker: PoolWorker<Model, Info>): void {
+    if (worker !== this.#worker) return;
+    const reason = `The worker did not answer within the response timeout of ${this.#host.runTimeoutMs} ms.`;
+    const error = new MarlineError('WORKER_DIED', { reason });
+    this.#dropWatch();
+    this.#worker = undefined;
+    this.#host.changed(this.id, 'quarantined', error);
+    if (this.#state === 'closing') this.#gone();
+    else if (this.#state === 'ready') void this.#launch();
+    // Last, because the callers that it fails may ask for more work at once.
+    this.#host.retire(worker.quarantine(error));
+  }
+
+  #dropWatch(): void {
+    this.#watch?.end();
+    this.#watch = undefined;
+  }
+
+  #gone(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#cancelRetry();
+    this.#dropWatch();
+    this.#host.changed(this.id, 'stopped');
+    for (const { resolve } of this.#waiters.splice(0)) resolve();
+    this.#resolveClosed();
+  }
+}
