@@ -1,0 +1,110 @@
+import { randomUUID } from 'node:crypto';
+import { MarlineError, type ItemResult } from '#libs/common';
+import type { ModelRegistry } from './model-registry.js';
+import type { PredictionAnswer } from './prediction.js';
+
+/** How one call is bounded. @publicApi */
+export interface PredictOptions {
+  /** Cancels the call: it leaves the queue, and rejects with `REQUEST_CANCELLED`. */
+  readonly signal?: AbortSignal;
+  /** Milliseconds from now, queue and hooks included; then the call rejects with `DEADLINE_EXCEEDED`. Unlimited by default. */
+  readonly deadlineMs?: number;
+  /** The default version of the model when not given. */
+  readonly version?: string;
+}
+
+/**
+ * A model as the application calls it, in process: `constructor(@InjectModel('fraud') private fraud: ServedModel<Order, Risk>)`.
+ *
+ * A host handler (`@ModelHandler`) gets the input as it is and its `postprocess` value comes back as it is. For a handler in
+ * a worker the input is what a client would send: `Tensors` stay tensors (and are handed over: their buffers are gone
+ * afterwards), bytes are a binary body, a string is a text body, all else is a JSON body. Its answer comes back as tensors,
+ * as a `Buffer`, as a string or as parsed JSON, by what the handler returned.
+ *
+ * @typeParam Input what the handler's `preprocess` takes
+ * @typeParam Output what its `postprocess` returns
+ * @publicApi
+ */
+export class ServedModel<Input = unknown, Output = unknown> {
+  constructor(
+    /** The name under which it was registered. It may be registered later than this object is made. */
+    readonly name: string,
+    private readonly registry: Pick<ModelRegistry, 'get'>,
+  ) {}
+
+  /**
+   * One answer for one input; calls under way at the same time share batches.
+   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `NO_WORKER`, `QUEUE_FULL`, `DEADLINE_EXCEEDED`,
+   * `REQUEST_CANCELLED`, `INVALID_INPUT`, `PREDICTION_EXCEPTION` with the status when the handler set one from 400 up or
+   * answers in parts, or what else went wrong in the handler or the model
+   */
+  async predict(input: Input, options: PredictOptions = {}): Promise<Output> {
+    const answer = await this.#ask(input, options);
+    if (!answer.streaming) return this.#read(answer.result);
+    abandon(answer.rest[Symbol.asyncIterator]());
+    throw new MarlineError('PREDICTION_EXCEPTION', {
+      reason: `Model ${this.name} answers in parts: read them with stream() instead of predict().`,
+    });
+  }
+
+  /**
+   * The parts of an answer, for handlers that send intermediate responses; any other answer is one part. The handler waits
+   * for the reader. Rejects as {@link ServedModel.predict} does, also between two parts.
+   */
+  async *stream(input: Input, options: PredictOptions = {}): AsyncGenerator<Output, void, undefined> {
+    const answer = await this.#ask(input, options);
+    if (!answer.streaming) {
+      yield this.#read(answer.result);
+      return;
+    }
+    const rest = answer.rest[Symbol.asyncIterator]();
+    let ended = false;
+    try {
+      yield this.#read(answer.first);
+      for (;;) {
+        const part = await rest.next();
+        ended = part.done === true;
+        if (part.done === true) return;
+        yield this.#read(part.value);
+      }
+    } finally {
+      if (!ended) abandon(rest);
+    }
+  }
+
+  #ask(value: Input, { signal, deadlineMs, version }: PredictOptions): Promise<PredictionAnswer> {
+    const runtime = this.registry.get(this.name, version);
+    return runtime.predict({
+      id: randomUUID(),
+      input: { kind: 'value', headers: [], value },
+      signal,
+      deadlineMs,
+    });
+  }
+
+  #read({ status, reason, output }: ItemResult): Output {
+    const value = valueOf(output);
+    if (status < 400) return value as Output;
+    const text = typeof value === 'string' ? value : reason;
+    throw new MarlineError('PREDICTION_EXCEPTION', {
+      reason: `Model ${this.name} answered ${status}${text && `: ${text}`}`,
+      status,
+    });
+  }
+}
+
+function valueOf(output: ItemResult['output']): unknown {
+  if (output.kind === 'value') return output.value;
+  if (output.kind === 'tensors') return output.tensors;
+  const bytes = Buffer.from(output.bytes.buffer, output.bytes.byteOffset, output.bytes.byteLength);
+  if (output.encoding === 'binary') return bytes;
+  return output.encoding === 'json' ? JSON.parse(bytes.toString()) : bytes.toString();
+}
+
+// An iterator is told to stop only once it has started: before, its producer would wait for a reader for ever.
+function abandon(parts: AsyncIterator<ItemResult>): void {
+  parts.next().then(
+    () => parts.return?.(),
+    () => {},
+  );
+}

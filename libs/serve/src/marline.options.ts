@@ -1,0 +1,140 @@
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import {
+  applyDecorators,
+  type CanActivate,
+  type DynamicModule,
+  type ModuleMetadata,
+  type Type,
+} from '@nestjs/common';
+import {
+  IsArray,
+  IsBoolean,
+  IsInt,
+  IsObject,
+  IsOptional,
+  IsString,
+  Min,
+  MinLength,
+  type ValidationArguments,
+} from 'class-validator';
+import { InferenceObserver } from '#libs/common';
+import type { Device } from '#libs/inference';
+
+/** What is wrong, with the value; `fix` says what to give instead. */
+function say(fix: string): { message: (argument: ValidationArguments) => string } {
+  return {
+    message: ({ property, value }) => `${property} is ${JSON.stringify(value) ?? typeof value}: ${fix}`,
+  };
+}
+
+function WholeNumber(least: number, unit: string): PropertyDecorator {
+  const text = say(`give a whole number of ${unit} from ${least} up.`);
+  return applyDecorators(IsInt(text), Min(least, text));
+}
+
+function Folder(): PropertyDecorator {
+  const text = say('give the path of a folder.');
+  return applyDecorators(IsString(text), MinLength(1, text));
+}
+
+function ArchiveNames(): PropertyDecorator {
+  const text = say("give a list of files of the model store, or ['all'].");
+  return applyDecorators(IsArray(text), MinLength(1, { each: true, ...text }));
+}
+
+/**
+ * The values of `MarlineModule.forRoot`, each with its default. Every one may also come from the environment as
+ * `MARLINE_` and its name in capitals (`jobQueueSize` → `MARLINE_JOB_QUEUE_SIZE`, lists separated by commas), except
+ * `devices` and `observer`; an option wins over the environment.
+ * @publicApi
+ */
+export class MarlineOptions {
+  /** Folder of the archives: `.mar`, `.tar.gz` and plain folders. Without it nothing can be loaded. */
+  @IsOptional()
+  @Folder()
+  modelStore?: string;
+
+  /** Archives of the model store to load at start: `file.mar` or `name=file.mar` each, or `['all']`. None by default. */
+  @ArchiveNames()
+  loadModels: readonly string[] = [];
+
+  /** Folder for unpacked archives and optimised weights; processes may share it. A private folder of the system's temporary one by default. */
+  @Folder()
+  cacheDir: string = join(tmpdir(), `marline-${userInfo().uid}`);
+
+  /** Workers of a model that does not say how many; 0 (default): one per device, or per core without a GPU, at start, none when registered later. */
+  @WholeNumber(0, 'workers')
+  defaultWorkersPerModel = 0;
+
+  /** Requests that may wait per model version; the next one is refused with 503. 100 by default. */
+  @WholeNumber(1, 'requests')
+  jobQueueSize = 100;
+
+  /** Seconds that a run may take before its worker is replaced, for models that do not say. 120 by default. */
+  @WholeNumber(1, 'seconds')
+  defaultResponseTimeout = 120;
+
+  /** Seconds that a worker may take to start, for models that do not say. 120 by default. */
+  @WholeNumber(1, 'seconds')
+  defaultStartupTimeout = 120;
+
+  /** Largest body of a prediction, in bytes; 6,553,500 (TorchServe's) by default. The host's own routes keep their limit. */
+  @WholeNumber(1, 'bytes')
+  maxRequestSize = 6_553_500;
+
+  /** Largest image that a handler decodes, in pixels: 100 million by default. A 60,000 × 60,000 PNG of 11 MB would need 10 GB. */
+  @WholeNumber(1, 'pixels')
+  maxImagePixels = 100_000_000;
+
+  /** Threads of one run inside ONNX Runtime. 1 by default: workers are what makes use of more cores. */
+  @WholeNumber(1, 'threads')
+  intraOpThreads = 1;
+
+  /** A model file above this many bytes is mapped into memory once for all its workers. 8 MiB by default. */
+  @WholeNumber(0, 'bytes')
+  shareWeightsAboveBytes = 8 * 1024 * 1024;
+
+  /** Milliseconds that accepted requests get to finish, at shutdown and when a model is unregistered. 30,000 by default. */
+  @WholeNumber(0, 'milliseconds')
+  drainTimeoutMs = 30_000;
+
+  /** Lets the management routes register and unregister models. Only matters with `management: true`, where it is on by default. */
+  @IsBoolean(say('give true or false.'))
+  enableModelApi = true;
+
+  /** Devices to place workers on instead of those of the machine: for tests. */
+  @IsOptional()
+  @IsArray(say('give a list of devices, or leave it out.'))
+  devices?: readonly Device[];
+
+  /** Told what happens inside. Nobody by default. */
+  @IsObject(say('give an object of a class that extends InferenceObserver.'))
+  observer: InferenceObserver = new (class extends InferenceObserver {})();
+}
+
+/** What `forRoot` takes and an async factory gives: any of {@link MarlineOptions}; the rest keeps its default. @publicApi */
+export type MarlineModuleOptions = Partial<MarlineOptions>;
+
+/** For `forRootAsync({ useClass })` and `({ useExisting })`. @publicApi */
+export interface MarlineOptionsFactory {
+  createMarlineOptions(): MarlineModuleOptions | Promise<MarlineModuleOptions>;
+}
+
+/** A guard as `@UseGuards` takes it. @publicApi */
+export type GuardReference = Type<CanActivate> | CanActivate;
+
+/** What shapes the graph of modules, and therefore stands beside the factory in `forRootAsync`. @publicApi */
+export interface MarlineModuleShape {
+  /** Path in front of all routes: `ml` → `/ml/predictions/{model}`. None by default. */
+  readonly mount?: string;
+  /** Serves the management routes (`/models…`): whoever passes the guards can change what is served. Off by default. */
+  readonly management?: boolean;
+  /** Guards of all routes of this module, asked in this order, made as `@UseGuards` makes them. None by default. */
+  readonly guards?: readonly GuardReference[];
+  /** Modules with what the guards (and, in `forRootAsync`, the factory) inject. */
+  readonly imports?: (NonNullable<ModuleMetadata['imports']>[number] | DynamicModule)[];
+}
+
+/** The names of {@link MarlineModuleShape}. */
+export const SHAPE_KEYS: readonly string[] = ['mount', 'management', 'guards', 'imports'];
