@@ -1,3 +1,4 @@
+import type { Sharp } from 'sharp';
 import { MarlineError } from '#libs/common';
 import type { DecodedImage, DecodeImageOptions } from './context.js';
 
@@ -51,37 +52,38 @@ async function decode(
   const { default: sharp } = await import('sharp');
   const header = await sharp(bytes, { limitInputPixels: false }).metadata();
   refuseAbove(maxPixels, header, 'The image has');
-  const { width, height } = scaledSize(header.autoOrient, options.shorterSide);
+  const size = scaledSize(header.autoOrient, options.shorterSide);
   // A line of 1 × 60,000 pixels is small, but not once its shorter side is scaled to 256.
-  refuseAbove(maxPixels, { width, height }, 'Scaled, the image would have');
-  let image = sharp(bytes, {
+  refuseAbove(maxPixels, size, 'Scaled, the image would have');
+  const scaled = sharp(bytes, {
     limitInputPixels: maxPixels,
     autoOrient: true,
     ignoreIcc: true,
     failOn: 'error',
   })
     // Shrinking while a JPEG is loaded is faster but shifts pixels, and with them probabilities.
-    .resize({ width, height, fit: 'fill', kernel: 'linear', fastShrinkOnLoad: false });
-  if (options.centreCrop !== undefined) {
-    const crop = options.centreCrop;
-    const [cutWidth, cutHeight] = [Math.min(width, crop), Math.min(height, crop)];
-    const [left, top] = [halfEven(width - cutWidth), halfEven(height - cutHeight)];
-    const [padX, padY] = [crop - cutWidth, crop - cutHeight];
-    image = image.extract({ left, top, width: cutWidth, height: cutHeight }).extend({
-      left: Math.floor(padX / 2),
-      right: Math.ceil(padX / 2),
-      top: Math.floor(padY / 2),
-      bottom: Math.ceil(padY / 2),
-      background: '#000',
-    });
-  }
-  const { data, info } = await image
-    .flatten({ background: '#000' })
-    .toColourspace('srgb')
-    .raw()
-    .toBuffer({ resolveWithObject: true });
-  const pixels = { data, width: info.width, height: info.height, channels: info.channels };
-  return options.colour === 'grey' ? toGrey(pixels) : pixels;
+    .resize({ ...size, fit: 'fill', kernel: 'linear', fastShrinkOnLoad: false });
+  const crop = options.centreCrop;
+  const image = crop === undefined ? scaled : cutSquare(scaled, size, crop);
+  const data = await image.flatten({ background: '#000' }).toColourspace('srgb').raw().toBuffer();
+  // Not the size that sharp reports, which leaves the frame out.
+  const { width, height } = crop === undefined ? size : { width: crop, height: crop };
+  return options.colour === 'grey'
+    ? { data: toGrey(data), width, height, channels: 1 }
+    : { data, width, height, channels: 3 };
+}
+
+function cutSquare(image: Sharp, { width, height }: Size, side: number): Sharp {
+  const [cutWidth, cutHeight] = [Math.min(width, side), Math.min(height, side)];
+  const [left, top] = [halfEven(width - cutWidth), halfEven(height - cutHeight)];
+  const [frameX, frameY] = [side - cutWidth, side - cutHeight];
+  return image.extract({ left, top, width: cutWidth, height: cutHeight }).extend({
+    left: Math.floor(frameX / 2),
+    right: Math.ceil(frameX / 2),
+    top: Math.floor(frameY / 2),
+    bottom: Math.ceil(frameY / 2),
+    background: '#000',
+  });
 }
 
 function refuseAbove(maxPixels: number, { width, height }: Size, subject: string): void {
@@ -105,11 +107,11 @@ function halfEven(margin: number): number {
 }
 
 /** Luma in the integer form of ITU-R BT.601 that Pillow's mode L has; grey pixels keep their value. */
-function toGrey({ data, width, height, channels }: DecodedImage): DecodedImage {
-  const grey = new Uint8Array(width * height);
-  for (let pixel = 0, at = 0; pixel < grey.length; pixel++, at += channels) {
-    const [red, green, blue] = [data[at] ?? 0, data[at + 1] ?? 0, data[at + 2] ?? 0];
+function toGrey(pixels: Uint8Array): Uint8Array {
+  const grey = new Uint8Array(pixels.length / 3);
+  for (let pixel = 0, at = 0; pixel < grey.length; pixel++, at += 3) {
+    const [red, green, blue] = [pixels[at] ?? 0, pixels[at + 1] ?? 0, pixels[at + 2] ?? 0];
     grey[pixel] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
   }
-  return { data: grey, width, height, channels: 1 };
+  return grey;
 }
