@@ -1,11 +1,4 @@
 import {
-  MessageChannel,
-  Worker,
-  receiveMessageOnPort,
-  type MessagePort,
-  type ResourceLimits,
-} from 'node:worker_threads';
-import {
   MarlineError,
   decodeError,
   systemClock,
@@ -14,11 +7,10 @@ import {
   type BatchSink,
   type Clock,
 } from '#libs/common';
-import { NativeGate } from './native-gate.js';
 import type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
-import type { FromWorker, RunEvent, ThreadData, ToWorker } from './protocol.js';
+import type { FromWorker, RunEvent } from './protocol.js';
 import { RunningBatch } from './running-batch.js';
-import { post } from './transfer.js';
+import { Thread, type ThreadOptions } from './thread.js';
 
 /** How often a thread that is in native code is looked at again. */
 const GATE_POLL_MS = 10;
@@ -27,27 +19,13 @@ const RELEASE_LIMIT_MS = 10_000;
 /** How long a thread may live after its model is released: timers and sockets of a handler would keep it for ever. */
 const LINGER_LIMIT_MS = 250;
 
-/** What of the process's environment a thread sees: code of archives runs there, and secrets are none of its business. */
-const VISIBLE_ENV = ['TZ', 'LANG', 'LC_ALL', 'NODE_ENV', 'TMPDIR'] as const;
-
 /** How a {@link ThreadWorker} is made. */
-export interface ThreadWorkerOptions {
+export interface ThreadWorkerOptions extends ThreadOptions {
   readonly id: number;
-  /** The file of the thread; it calls `serveWorker`. */
-  readonly entry: URL;
   readonly events: WorkerEvents;
   /** Milliseconds that loading may take; 0 is no limit. */
   readonly startTimeoutMs: number;
-  /**
-   * The thread's `process.env`. By default TZ, LANG, LC_ALL, NODE_ENV and TMPDIR of this process and nothing else. It keeps
-   * secrets out of sight of careless code; it is no sandbox.
-   */
-  readonly env?: Record<string, string>;
-  /** Bounds of the thread's V8 heap; native memory is not bounded. V8's defaults unless given. */
-  readonly resourceLimits?: ResourceLimits;
   readonly clock?: Clock;
-  /** Shown by debuggers and profilers. */
-  readonly name?: string;
 }
 
 /**
@@ -63,19 +41,15 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
   readonly pid = process.pid;
   readonly #options: ThreadWorkerOptions;
   readonly #clock: Clock;
-  readonly #gate = new NativeGate();
   readonly #ended: Promise<void>;
   #resolveEnded: () => void = () => {};
   #state: WorkerState = 'created';
-  #thread: Worker | undefined;
-  #port: MessagePort | undefined;
+  #thread: Thread<Model, Info> | undefined;
   #batch: RunningBatch | undefined;
   #settleStart: (outcome: StartOutcome<Info>) => void = () => {};
   #finishRun: () => void = () => {};
   /** The one timer that runs: the start's limit, the release's limit or the next look at the gate. */
   #cancelTimer: () => void = () => {};
-  /** What an uncaught exception or a full heap said before the thread ended. */
-  #cause: unknown;
 
   constructor(options: ThreadWorkerOptions) {
     this.id = options.id;
@@ -98,41 +72,30 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
     return new Promise((resolve) => {
       this.#settleStart = resolve;
       this.#state = 'starting';
-      const { startTimeoutMs } = this.#options;
-      if (startTimeoutMs > 0) {
-        this.#after(
-          startTimeoutMs,
-          () => void this.quarantine(new MarlineError('WORKER_START_TIMEOUT', { timeoutMs: startTimeoutMs })),
-        );
-      }
+      this.#limitStart();
+      let kind: 'transient' | 'permanent' = 'transient';
       try {
-        this.#spawn();
-        this.#send({ type: 'start', model });
+        this.#thread = new Thread<Model, Info>(
+          { name: `worker-${this.id}`, ...this.#options },
+          { message: (message) => this.#receive(message), exited: (error) => this.#exited(error) },
+        );
+        // A model that cannot be cloned will not be clonable next time.
+        kind = 'permanent';
+        this.#thread.send({ type: 'start', model });
       } catch (error) {
-        resolve({ kind: 'permanent', error: toMarlineError(error) });
+        resolve({ kind, error: toMarlineError(error) });
         this.#endFromOutside('stopping');
       }
     });
   }
 
-  #spawn(): void {
-    const { port1, port2 } = new MessageChannel();
-    const { entry, env = visibleEnv(), resourceLimits, name = `worker-${this.id}` } = this.#options;
-    const data: ThreadData = { port: port2, gate: this.#gate.memory };
-    const thread = new Worker(entry, {
-      workerData: data,
-      transferList: [port2],
-      env,
-      name,
-      ...(resourceLimits && { resourceLimits }),
-    });
-    this.#thread = thread;
-    this.#port = port1;
-    port1.on('message', (message: FromWorker<Info>) => this.#receive(message));
-    thread.on('error', (error) => {
-      this.#cause = error;
-    });
-    thread.on('exit', (code) => this.#exited(code));
+  #limitStart(): void {
+    const { startTimeoutMs: timeoutMs } = this.#options;
+    if (timeoutMs === 0) return;
+    this.#after(
+      timeoutMs,
+      () => void this.quarantine(new MarlineError('WORKER_START_TIMEOUT', { timeoutMs })),
+    );
   }
 
   #receive(message: FromWorker<Info>): void {
@@ -181,13 +144,10 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
   }
 
   run(items: readonly BatchItem[], sink: BatchSink): Promise<void> {
-    const batch = new RunningBatch(items, sink, (message) => this.#send(message));
+    const batch = new RunningBatch(items, sink, (message) => this.#thread?.send(message));
     if (this.#state !== 'idle') {
-      batch.failRest(
-        new MarlineError('INTERNAL', {
-          reason: `Worker ${this.id} was given a batch while it was ${this.#state}.`,
-        }),
-      );
+      const reason = `Worker ${this.id} was given a batch while it was ${this.#state}.`;
+      batch.failRest(new MarlineError('INTERNAL', { reason }));
       return Promise.resolve();
     }
     this.#state = 'busy';
@@ -197,12 +157,9 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
     });
     const transfer = new Set<ArrayBuffer>();
     const packed = batch.pack(items, transfer);
-    if (packed.length === 0 || this.#port === undefined) {
-      this.#runDone();
-      return finished;
-    }
     try {
-      post(this.#port, { type: 'run', items: packed } satisfies ToWorker<Model>, transfer);
+      if (packed.length > 0) this.#thread?.sendBatch(packed, transfer);
+      else this.#runDone();
     } catch (error) {
       batch.failRest(toMarlineError(error, 'INVALID_INPUT'));
       this.#runDone();
@@ -221,8 +178,13 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
         this.#finishRun();
         this.#endAfter(RELEASE_LIMIT_MS);
         break;
-      default:
-        // Quarantined: the run counts as over when the thread has ended.
+      case 'quarantined':
+        // The run is over when the thread has ended.
+        break;
+      case 'created':
+      case 'starting':
+      case 'idle':
+      case 'stopped':
         break;
     }
   }
@@ -232,14 +194,10 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
   }
 
   quarantine(error: MarlineError): Promise<void> {
-    switch (this.#state) {
-      case 'quarantined':
-      case 'stopped':
-        break;
-      default:
-        this.#endFromOutside('quarantined');
-        this.#settleStart({ kind: 'transient', error });
-        this.#batch?.failRest(error);
+    if (this.#state !== 'quarantined' && this.#state !== 'stopped') {
+      this.#endFromOutside('quarantined');
+      this.#settleStart({ kind: 'transient', error });
+      this.#batch?.failRest(error);
     }
     return this.#ended;
   }
@@ -254,12 +212,12 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
         break;
       case 'idle':
         this.#state = 'stopping';
-        this.#send({ type: 'stop' });
+        this.#thread?.send({ type: 'stop' });
         this.#endAfter(RELEASE_LIMIT_MS);
         break;
       case 'busy':
         this.#state = 'stopping';
-        this.#send({ type: 'stop' });
+        this.#thread?.send({ type: 'stop' });
         break;
       case 'quarantined':
       case 'stopping':
@@ -275,28 +233,19 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
 
   #endFromOutside(state: 'quarantined' | 'stopping'): void {
     this.#state = state;
-    if (this.#thread === undefined) this.#exited(0);
+    if (this.#thread === undefined) this.#exited(new MarlineError('SHUTTING_DOWN'));
     else this.#terminate();
   }
 
   #terminate(): void {
     this.#cancelTimer();
-    if (this.#gate.tryEnd()) void this.#thread?.terminate();
-    else this.#after(GATE_POLL_MS, () => this.#terminate());
+    if (this.#thread?.tryTerminate() === false) this.#after(GATE_POLL_MS, () => this.#terminate());
   }
 
-  #exited(exitCode: number): void {
-    // Node delivers what a thread's own channel held before the exit event, but not what another port holds.
-    while (this.#port !== undefined) {
-      const last: { message: FromWorker<Info> } | undefined = receiveMessageOnPort(this.#port);
-      if (last === undefined) break;
-      this.#receive(last.message);
-    }
+  #exited(error: MarlineError): void {
     const before = this.#state;
     this.#state = 'stopped';
     this.#cancelTimer();
-    this.#port?.close();
-    const error = this.#deathBy(exitCode);
     this.#settleStart({ kind: 'transient', error });
     this.#batch?.failRest(error);
     this.#batch = undefined;
@@ -305,24 +254,8 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
     if (before === 'idle' || before === 'busy') this.#options.events.exited(error);
   }
 
-  #deathBy(exitCode: number): MarlineError {
-    const cause = this.#cause ?? new Error(`The worker thread ended with exit code ${exitCode}.`);
-    const full = (cause as { code?: unknown }).code === 'ERR_WORKER_OUT_OF_MEMORY';
-    return new MarlineError(full ? 'OUT_OF_RESOURCES' : 'WORKER_DIED', {}, { cause });
-  }
-
   #after(delayMs: number, callback: () => void): void {
     this.#cancelTimer();
     this.#cancelTimer = this.#clock.after(delayMs, callback);
   }
-
-  #send(message: ToWorker<Model>): void {
-    this.#port?.postMessage(message);
-  }
-}
-
-function visibleEnv(): Record<string, string> {
-  return Object.fromEntries(
-    VISIBLE_ENV.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
-  );
 }

@@ -201,6 +201,15 @@ describe('restarting', () => {
     expect([pool.idleCount, made.length]).toEqual([1, 2]);
   });
 
+  it('takes a worker for failed that dies right after it was ready', async () => {
+    const { pool, worker } = setUp();
+    const done = pool.scale(1);
+    worker(0).ready();
+    worker(0).die(died);
+    await expect(done).rejects.toBe(died);
+    expect([pool.idleCount, pool.workers()[0]?.state]).toEqual([0, 'retrying']);
+  });
+
   it('tries again when a worker cannot even be made', async () => {
     let fails = true;
     const made: FakeWorker[] = [];

@@ -145,7 +145,9 @@ export class WorkerSlot<Model, Info> {
     this.#state = 'starting';
     this.#host.changed(this.id, 'starting');
     let worker: PoolWorker<Model, Info> | undefined;
+    let death: MarlineError | undefined;
     const exited = (error: MarlineError) => {
+      death = error;
       if (worker === this.#worker && this.#state === 'ready') this.#lost(error, false);
     };
     try {
@@ -160,7 +162,9 @@ export class WorkerSlot<Model, Info> {
     if (worker !== this.#worker || this.#state !== 'starting') return;
     switch (outcome.kind) {
       case 'ready':
-        this.#ready(outcome.info);
+        // A worker may die between saying that it is ready and this continuation.
+        if (death === undefined) this.#ready(outcome.info);
+        else this.#lost(death, false);
         break;
       case 'permanent':
       case 'transient':
