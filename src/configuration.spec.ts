@@ -66,6 +66,16 @@ describe('loadConfiguration', () => {
     expect(allowed.origins.inferenceAddress).toBe('environment');
   });
 
+  it('lets MARLINE_ variables replace defaults only', () => {
+    const environment = { MARLINE_JOB_QUEUE_SIZE: '5', MARLINE_ENABLE_MODEL_API: 'true' };
+    const configuration = load('job_queue_size=7', {}, environment);
+    expect(configuration).toMatchObject({ jobQueueSize: 7, enableModelApi: true });
+    expect(configuration.origins).toMatchObject({ jobQueueSize: 'file', enableModelApi: 'environment' });
+    expect(() => load(undefined, {}, { MARLINE_NUMBER_OF_GPU: 'x' })).toThrow(
+      '(number_of_gpu, from MARLINE_NUMBER_OF_GPU)',
+    );
+  });
+
   it('reads continued lines, and environment variables between double dollars', () => {
     const configuration = load(
       'load_models=a.mar,\\\n  b.mar\nmodel_store=$$PLACE$$',

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { MarlineError } from '#libs/common';
+import { MarlineError, messageOf } from '#libs/common';
+import { MarlineOptions } from '#libs/serve';
 import { formatAddress, parseAddress, type ListenAddress } from './address.js';
 import { parseProperties, type Environment } from './config-properties.js';
 import { isTorchServeKey } from './torchserve-keys.js';
@@ -9,13 +10,15 @@ import { isTorchServeKey } from './torchserve-keys.js';
 export type Origin = 'environment' | 'command line' | 'file' | 'default';
 
 interface Setting<T> {
-  /** TorchServe's key in `config.properties`; the environment variable is `TS_` and the key in capitals. */
+  /** The key in `config.properties`, TorchServe's where it has one; the environment variables are `TS_` and `MARLINE_` with the key in capitals. */
   readonly key: string;
   /** What the start-up output calls it. */
   readonly label: string;
   readonly default: string;
-  readonly parse: (text: string, key: string) => T;
+  readonly parse: (text: string) => T;
 }
+
+const defaults = new MarlineOptions();
 
 const SETTINGS = {
   inferenceAddress: address('inference_address', 'Inference address', 8080, 80),
@@ -23,11 +26,35 @@ const SETTINGS = {
   metricsAddress: address('metrics_address', 'Metrics address', 8082),
   modelStore: text('model_store', 'Model store'),
   loadModels: list('load_models', 'Initial models'),
-  defaultWorkersPerModel: integer('default_workers_per_model', 'Default workers per model', 0, 0),
-  jobQueueSize: integer('job_queue_size', 'Job queue size', 100, 1),
-  defaultResponseTimeout: integer('default_response_timeout', 'Default response timeout (s)', 120, 1),
-  defaultStartupTimeout: integer('default_startup_timeout', 'Default startup timeout (s)', 120, 1),
-  maxRequestSize: integer('max_request_size', 'Maximum request size (bytes)', 6_553_500, 1),
+  cacheDir: text('cache_dir', 'Cache folder', defaults.cacheDir),
+  defaultWorkersPerModel: integer(
+    'default_workers_per_model',
+    'Default workers per model',
+    defaults.defaultWorkersPerModel,
+    0,
+  ),
+  numberOfGpu: optionalInteger('number_of_gpu', 'Number of GPUs to use'),
+  jobQueueSize: integer('job_queue_size', 'Job queue size', defaults.jobQueueSize),
+  defaultResponseTimeout: integer(
+    'default_response_timeout',
+    'Default response timeout (s)',
+    defaults.defaultResponseTimeout,
+  ),
+  defaultStartupTimeout: integer(
+    'default_startup_timeout',
+    'Default startup timeout (s)',
+    defaults.defaultStartupTimeout,
+  ),
+  drainTimeoutMs: integer('drain_timeout_ms', 'Drain timeout (ms)', defaults.drainTimeoutMs, 0),
+  maxRequestSize: integer('max_request_size', 'Maximum request size (bytes)', defaults.maxRequestSize),
+  maxImagePixels: integer('max_image_pixels', 'Maximum image size (pixels)', defaults.maxImagePixels),
+  intraOpThreads: integer('intra_op_threads', 'Threads per run', defaults.intraOpThreads),
+  shareWeightsAboveBytes: integer(
+    'share_weights_above_bytes',
+    'Share weights above (bytes)',
+    defaults.shareWeightsAboveBytes,
+    0,
+  ),
   enableModelApi: flag('enable_model_api', 'Model API enabled', false),
   enableMetricsApi: flag('enable_metrics_api', 'Metrics API enabled', true),
   disableTokenAuthorization: flag('disable_token_authorization', 'Token authorization disabled', false),
@@ -62,18 +89,16 @@ export interface ConfigurationSources {
 }
 
 /**
- * Finds, reads and checks the configuration. The environment (`TS_…`) counts only when the file says
- * `enable_envvars_config=true`, and then beats the command line, which beats the file.
+ * Finds, reads and checks the configuration. TorchServe's variables (`TS_…`) count only when the file says
+ * `enable_envvars_config=true`, and then beat the command line, which beats the file; `MARLINE_…` beats only the defaults.
  * @throws MarlineError `OPTIONS_INVALID` that names the setting, its value, where it came from and the fix
  */
 export function loadConfiguration(sources: ConfigurationSources): ServerConfiguration {
   const file = findFile(sources);
   const properties = file === undefined ? new Map<string, string>() : readFile(file, sources);
-  const environment =
-    properties.get('enable_envvars_config')?.toLowerCase() === 'true' ? sources.environment : {};
   const resolved = Object.entries<Setting<unknown>>(SETTINGS).map(([name, setting]) => {
-    const [origin, raw] = lookUp(setting, environment, sources.commandLine, properties);
-    return { name, origin, value: parse(setting, origin, raw, file) };
+    const found = lookUp(setting, sources, file, properties);
+    return { name, origin: found.origin, value: parse(setting, found) };
   });
   const values = Object.fromEntries(resolved.map(({ name, value }) => [name, value])) as SettingValues;
   const origins = Object.fromEntries(resolved.map(({ name, origin }) => [name, origin])) as Record<
@@ -118,42 +143,45 @@ function readFile(
   try {
     return parseProperties(readFileSync(resolve(directory, file), 'utf8'), environment);
   } catch (error) {
-    throw invalid(
-      `Invalid configuration in ${file}: ${error instanceof Error ? error.message : String(error)}`,
-      error,
-    );
+    throw invalid(`Invalid configuration in ${file}: ${messageOf(error)}`, error);
   }
 }
 
-function lookUp(
-  setting: Setting<unknown>,
-  environment: Environment,
-  commandLine: ConfigurationSources['commandLine'],
-  properties: ReadonlyMap<string, string>,
-): [Origin, string] {
-  const candidates: [Origin, string | undefined][] = [
-    ['environment', environment[environmentName(setting.key)]],
-    ['command line', commandLine[setting.key]],
-    ['file', properties.get(setting.key)],
-  ];
-  const found = candidates.find((candidate): candidate is [Origin, string] => candidate[1] !== undefined);
-  return found ?? ['default', setting.default];
+interface Candidate {
+  readonly origin: Origin;
+  /** The variable, file or switch by name, for messages. */
+  readonly source: string;
+  readonly raw: string | undefined;
 }
 
-function parse(setting: Setting<unknown>, origin: Origin, raw: string, file: string | undefined): unknown {
+function lookUp(
+  { key, default: raw }: Setting<unknown>,
+  { environment, commandLine }: ConfigurationSources,
+  file: string | undefined,
+  properties: ReadonlyMap<string, string>,
+): Candidate {
+  const capitals = key.toUpperCase();
+  const allowed = properties.get('enable_envvars_config')?.toLowerCase() === 'true';
+  const candidates: readonly Candidate[] = [
+    {
+      origin: 'environment',
+      source: `TS_${capitals}`,
+      raw: allowed ? environment[`TS_${capitals}`] : undefined,
+    },
+    { origin: 'command line', source: 'the command line', raw: commandLine[key] },
+    { origin: 'file', source: String(file), raw: properties.get(key) },
+    { origin: 'environment', source: `MARLINE_${capitals}`, raw: environment[`MARLINE_${capitals}`] },
+  ];
+  return (
+    candidates.find((candidate) => candidate.raw !== undefined) ?? { origin: 'default', source: key, raw }
+  );
+}
+
+function parse(setting: Setting<unknown>, { source, raw = '' }: Candidate): unknown {
   try {
-    return setting.parse(raw.trim(), setting.key);
+    return setting.parse(raw.trim());
   } catch (error) {
-    const source = {
-      environment: environmentName(setting.key),
-      'command line': 'the command line',
-      file,
-      default: 'the default',
-    };
-    throw invalid(
-      `Invalid configuration: ${(error as Error).message} (${setting.key}, from ${source[origin]})`,
-      error,
-    );
+    throw invalid(`Invalid configuration: ${messageOf(error)} (${setting.key}, from ${source})`, error);
   }
 }
 
@@ -165,12 +193,7 @@ function checkModelStore(modelStore: string, origin: Origin, directory: string):
   }
   const path = resolve(directory, modelStore);
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
-    const key =
-      origin === 'command line'
-        ? '--model-store'
-        : origin === 'environment'
-          ? 'TS_MODEL_STORE'
-          : 'model_store';
+    const key = origin === 'command line' ? '--model-store' : 'model_store';
     throw invalid(`${key} directory not found: ${modelStore}`);
   }
   return path;
@@ -180,11 +203,8 @@ function isUsed(key: string): boolean {
   return key === 'enable_envvars_config' || Object.values(SETTINGS).some((setting) => setting.key === key);
 }
 
-function environmentName(key: string): string {
-  return `TS_${key.toUpperCase()}`;
-}
-
 function formatValue(value: SettingValues[SettingName]): string {
+  if (value === undefined) return 'all';
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.join(', ');
   return typeof value === 'object' ? formatAddress(value as ListenAddress) : String(value);
 }
@@ -193,8 +213,8 @@ function address(key: string, label: string, port: number, portless = port): Set
   return { key, label, default: `http://127.0.0.1:${port}`, parse: (value) => parseAddress(value, portless) };
 }
 
-function text(key: string, label: string): Setting<string> {
-  return { key, label, default: '', parse: (value) => value };
+function text(key: string, label: string, byDefault = ''): Setting<string> {
+  return { key, label, default: byDefault, parse: (value) => value };
 }
 
 function list(key: string, label: string): Setting<readonly string[]> {
@@ -206,13 +226,18 @@ function list(key: string, label: string): Setting<readonly string[]> {
   return { key, label, default: '', parse };
 }
 
-function integer(key: string, label: string, byDefault: number, least: number): Setting<number> {
+function integer(key: string, label: string, byDefault: number, least = 1): Setting<number> {
   const parse = (value: string) => {
     const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
     if (number >= least) return number;
     throw invalid(`"${value}" is not a whole number from ${least} up`);
   };
   return { key, label, default: String(byDefault), parse };
+}
+
+function optionalInteger(key: string, label: string): Setting<number | undefined> {
+  const { parse } = integer(key, label, 0, 0);
+  return { key, label, default: '', parse: (value) => (value === '' ? undefined : parse(value)) };
 }
 
 function flag(key: string, label: string, byDefault: boolean): Setting<boolean> {

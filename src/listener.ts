@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { Server } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { MarlineError } from '#libs/common';
 import { formatAddress, type ListenAddress } from './address.js';
@@ -21,6 +21,17 @@ export async function listen(server: Server, address: ListenAddress, key: string
     throw new MarlineError('OPTIONS_INVALID', { reason }, { cause: error });
   }
   return { host: address.host, port: (server.address() as AddressInfo).port };
+}
+
+/**
+ * Finds out whether an address can be bound, before models are loaded for nothing.
+ * @throws MarlineError as {@link listen} does
+ */
+export async function checkAddress(address: ListenAddress, key: string): Promise<void> {
+  const probe = createServer();
+  await listen(probe, address, key);
+  probe.close();
+  await once(probe, 'close');
 }
 
 /**

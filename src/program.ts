@@ -12,8 +12,7 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 the command line is wrong.`;
 
-/** The `marline` command with all its sub-commands. */
-export function createProgram(terminal: Terminal = process): Command {
+function createProgram(terminal: Terminal, finish: (code: number) => void): Command {
   const program = new Command('marline')
     .description('serves TorchServe model archives: ONNX models inline, from one Node.js process')
     // Otherwise the program would take the --version of `archive` and `predict` for its own.
@@ -23,7 +22,25 @@ export function createProgram(terminal: Terminal = process): Command {
   for (const command of [serveCommand(terminal), predictCommand(terminal), handlerCommand(terminal)]) {
     program.addCommand(command.showHelpAfterError(`(marline ${command.name()} --help shows all options)`));
   }
-  return withOutput(program, terminal);
+  return withOutput(program, terminal).addCommand(archiveCommand(terminal, finish));
+}
+
+// Its own parser speaks as torch-model-archiver does, and is loaded only when it is wanted: it brings Nest along.
+function archiveCommand({ stdout, stderr }: Terminal, finish: (code: number) => void): Command {
+  return new Command('archive')
+    .description('pack a model, its handler and their files as a model archive (.mar)')
+    .argument('[options...]')
+    .helpOption(false)
+    .allowUnknownOption()
+    .action(async (args: string[]) => {
+      const { runArchive } = await import('./commands/archive.js');
+      const io = {
+        cwd: process.cwd(),
+        out: (text: string) => void stdout.write(text),
+        err: (text: string) => void stderr.write(text),
+      };
+      finish(await runArchive(args, io));
+    });
 }
 
 /**
@@ -32,9 +49,10 @@ export function createProgram(terminal: Terminal = process): Command {
  * @returns the exit code: 0, 1 for a failure (told on stderr), 2 for a wrong command line
  */
 export async function run(argv: readonly string[], terminal: Terminal = process): Promise<number> {
+  let code = 0;
   try {
-    await createProgram(terminal).parseAsync(argv, { from: 'user' });
-    return Number(process.exitCode ?? 0);
+    await createProgram(terminal, (result) => (code = result)).parseAsync(argv, { from: 'user' });
+    return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     terminal.stderr.write(`error: ${explain(error)}\n`);

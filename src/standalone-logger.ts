@@ -18,6 +18,8 @@ export class StandaloneLogger extends ConsoleLogger {
   override log(message: unknown, ...rest: unknown[]): void {
     const context = rest.at(-1);
     if (typeof context === 'string' && FRAMEWORK.has(context)) return;
+    // The module sees only options here; the server has told the same values with where they really came from.
+    if (typeof message === 'string' && message.startsWith('Options: ')) return;
     super.log(message, ...(rest as [string]));
   }
 }

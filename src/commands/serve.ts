@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { loadConfiguration } from '../configuration.js';
 import type { Terminal } from './predict.js';
 
 interface ServeOptions {
@@ -41,6 +40,9 @@ export function serveCommand(terminal: Terminal = process): Command {
 
 /** Resolves when the server was asked to stop and has stopped. */
 async function serve(options: ServeOptions, terminal: Terminal): Promise<void> {
+  // Nest takes half a second to load: the other commands do without.
+  const { loadConfiguration } = await import('../configuration.js');
+  const { runServer } = await import('../run-server.js');
   const configuration = loadConfiguration({
     commandLine: {
       model_store: options.modelStore,
@@ -52,7 +54,5 @@ async function serve(options: ServeOptions, terminal: Terminal): Promise<void> {
     environment: process.env,
     directory: process.cwd(),
   });
-  // Nest and ONNX Runtime take half a second to load: the other commands do without.
-  const { runServer } = await import('../run-server.js');
   await runServer(configuration, terminal);
 }

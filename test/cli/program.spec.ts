@@ -18,6 +18,7 @@ describe('marline', () => {
     [[], 'Exit codes: 0 done, 1 failed, 2 the command line is wrong.'],
     [['serve'], '$ marline serve --model-store models --models all'],
     [['predict'], '$ marline predict coffee.jpg --model efficientnet'],
+    [['archive'], '$ marline archive --model-name mnist'],
     [['handler'], 'write the skeleton of a handler'],
     [['handler', 'new'], '$ marline handler new fraud'],
   ])('explains %j with --help', async (command, example) => {
@@ -46,6 +47,29 @@ describe('marline', () => {
   ])('exits 1 for %j', async (args, message) => {
     const { code, stderr } = await marline(...args);
     expect(code).toBe(1);
+    expect(stderr).toContain(message);
+  });
+
+  it.each([
+    [['archive', '--model-name', 'm'], 'the following arguments are required: --handler, -v/--version', 2],
+    [
+      [
+        'archive',
+        '--model-name',
+        'm',
+        '-v',
+        '1.0',
+        '--handler',
+        'gone.mjs',
+        '--serialized-file',
+        'gone.onnx',
+      ],
+      'gone',
+      1,
+    ],
+  ])('hands %j to the archiver', async (args, message, expected) => {
+    const { code, stderr } = await marline(...args);
+    expect(code).toBe(expected);
     expect(stderr).toContain(message);
   });
 

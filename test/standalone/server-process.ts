@@ -1,9 +1,44 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+/** Addresses on free ports of this machine, for {@link MarlineProcess}. */
+export const FREE_PORTS = {
+  MARLINE_INFERENCE_ADDRESS: 'http://127.0.0.1:0',
+  MARLINE_MANAGEMENT_ADDRESS: 'http://127.0.0.1:0',
+  MARLINE_METRICS_ADDRESS: 'http://127.0.0.1:0',
+};
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const loader = new URL('../support/ts-register.mjs', import.meta.url).href;
+const FLAGS = [
+  '--conditions=marline-source',
+  `--import=${new URL('../support/ts-register.mjs', import.meta.url).href}`,
+];
+
+/** Packs the sample models of `npm start` into a folder. */
+export async function packSamples(folder: string): Promise<void> {
+  const script = `${root}test/support/pack-sample-models.mjs`;
+  await promisify(execFile)(process.execPath, [...FLAGS, script, folder]);
+}
+
+/** Resolves when these models are ready; rejects with the server's own report when one is not within the time limit. */
+export async function readiness(
+  inference: string,
+  models: readonly string[],
+  timeoutMs = 30_000,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (const model of models) {
+    for (;;) {
+      const response = await fetch(`${inference}/health/models/${model}`);
+      if (response.ok) break;
+      if (Date.now() > deadline) throw new Error(`${model} is not ready: ${await response.text()}`);
+      await delay(50);
+    }
+  }
+}
 
 /** `marline` as a process of its own, from the sources. */
 export class MarlineProcess {
@@ -13,8 +48,7 @@ export class MarlineProcess {
 
   /** @param args the command line, such as `['serve', '--model-store', 'models']` */
   constructor(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
-    const flags = ['--conditions=marline-source', `--import=${loader}`, `${root}src/cli.ts`];
-    this.#child = spawn(process.execPath, [...flags, ...args], {
+    this.#child = spawn(process.execPath, [...FLAGS, `${root}src/cli.ts`, ...args], {
       cwd: options.cwd ?? root,
       env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,0 +1,99 @@
+import { availableParallelism } from 'node:os';
+import { Logger } from '@nestjs/common';
+import { VERSION } from '#libs/common';
+import { detectDevices, type Device } from '#libs/inference';
+import { formatAddress, isLoopback, type ListenAddress } from './address.js';
+import type { Terminal } from './commands/predict.js';
+import { describeConfiguration, type ServerConfiguration } from './configuration.js';
+import { startServer, type RunningServer } from './server.js';
+import { StandaloneLogger } from './standalone-logger.js';
+
+const API_NAMES = { inference: 'Inference', management: 'Management', metrics: 'Metrics' } as const;
+
+/** How much longer than the drain a stop may take before the process is killed. */
+const STOP_GRACE_MS = 10_000;
+
+/**
+ * Runs the server until SIGTERM or SIGINT, and resolves when it has stopped.
+ * @throws MarlineError `OPTIONS_INVALID` when it cannot start
+ */
+export async function runServer(configuration: ServerConfiguration, terminal: Terminal): Promise<void> {
+  const nestLogger = new StandaloneLogger();
+  Logger.overrideLogger(nestLogger);
+  const logger = new Logger('Server');
+  const devices = await usableDevices(configuration);
+  const stopRequested = untilStopRequested(logger);
+  logger.log(introduction(devices));
+  for (const line of describeConfiguration(configuration)) logger.log(line);
+  warnAbout(configuration, logger);
+  const server = await startServer(configuration, devices, nestLogger);
+  logListeners(server, configuration, logger);
+  terminal.stdout.write('Model server started.\n');
+  await stopRequested;
+  const limit = configuration.drainTimeoutMs + STOP_GRACE_MS;
+  // Without a reference: it matters only while something else, such as a worker in a native run, keeps the process alive.
+  setTimeout(() => kill(logger, `Still not stopped after ${limit} ms.`), limit).unref();
+  await server.close();
+  logger.log('Model server stopped.');
+}
+
+async function usableDevices({ numberOfGpu = Infinity }: ServerConfiguration): Promise<readonly Device[]> {
+  const devices = await detectDevices();
+  return devices.filter(({ kind, index }) => kind !== 'gpu' || index < numberOfGpu);
+}
+
+function introduction(devices: readonly Device[]): string {
+  const gpus = devices.filter(({ kind }) => kind === 'gpu').length;
+  return `Marline ${VERSION} on Node.js ${process.versions.node}. Number of GPUs: ${gpus}. Number of CPUs: ${availableParallelism()}.`;
+}
+
+function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
+  const { file, ignoredKeys, unknownKeys, managementAddress, disableTokenAuthorization } = configuration;
+  if (ignoredKeys.length > 0) {
+    const unknown = unknownKeys.length > 0 ? ` Unknown, perhaps misspelt: ${unknownKeys.join(', ')}.` : '';
+    logger.warn(`These keys of ${file} have no effect: ${ignoredKeys.join(', ')}.${unknown}`);
+  }
+  if (!disableTokenAuthorization) {
+    logger.warn('This version has no token authorization: whoever reaches an address may use its API.');
+  }
+  if (!isLoopback(managementAddress)) {
+    const address = formatAddress(managementAddress);
+    logger.warn(
+      `${address}: other machines can reach the management API and change what is served. Bind it to 127.0.0.1.`,
+    );
+  }
+}
+
+function logListeners(
+  { addresses }: RunningServer,
+  { enableMetricsApi }: ServerConfiguration,
+  logger: Logger,
+): void {
+  for (const [plane, address] of Object.entries<ListenAddress>(addresses)) {
+    logger.log(`${API_NAMES[plane as keyof typeof API_NAMES]} API bind to: ${formatAddress(address)}`);
+  }
+  if (enableMetricsApi) logger.log('The metrics API answers 404: this version has no metrics yet.');
+}
+
+/** Resolves at the first SIGTERM or SIGINT. A second one kills the process. */
+function untilStopRequested(logger: Logger): Promise<void> {
+  return new Promise((resolve) => {
+    let requested = false;
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (requested) kill(logger, `${signal} came a second time.`);
+      requested = true;
+      logger.log(
+        `${signal}: answering what was accepted, then stopping. A second ${signal} kills the process.`,
+      );
+      resolve();
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+/** process.exit() would abort the process while a worker runs native code (decision D2); SIGKILL is clean. */
+function kill(logger: Logger, reason: string): void {
+  logger.error(`${reason} Killing the process; requests under way are lost.`);
+  process.kill(process.pid, 'SIGKILL');
+}

@@ -1,0 +1,96 @@
+import type { Server } from 'node:http';
+import type { LoggerService } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import {
+  servePlanes,
+  torchServeServerOptions,
+  usePlanes,
+  useTorchServeErrors,
+  type Device,
+  type PlaneName,
+} from '#libs/inference';
+import { sameAddress, type ListenAddress } from './address.js';
+import type { ServerConfiguration } from './configuration.js';
+import { checkAddress, closeListener, listen } from './listener.js';
+import { standaloneModule } from './standalone.module.js';
+
+/** A server that answers. */
+export interface RunningServer {
+  /** Where each plane listens; two with the same address share one listener. Metrics may be turned off. */
+  readonly addresses: Readonly<Partial<Record<PlaneName, ListenAddress>>>;
+  /** Refuses new work, answers what was accepted, closes the listeners, then ends the workers. May be called twice. */
+  close(): Promise<void>;
+}
+
+interface Binding {
+  readonly planes: readonly PlaneName[];
+  /** The setting that the address comes from. */
+  readonly key: string;
+  readonly address: ListenAddress;
+}
+
+interface Listener extends Binding {
+  readonly server: Server;
+}
+
+/** Time for answers under way to reach their clients after all requests were answered. */
+const FLUSH_MS = 5_000;
+
+/**
+ * Starts the standalone server: one application behind up to three listeners. The start-up models are registered when it
+ * resolves; their workers may still be starting.
+ * @throws MarlineError `OPTIONS_INVALID` when an address cannot be bound; nothing is left running then
+ */
+export async function startServer(
+  configuration: ServerConfiguration,
+  devices: readonly Device[],
+  logger: LoggerService | false,
+): Promise<RunningServer> {
+  const bindings = bindingsOf(configuration);
+  for (const { address, key } of bindings) await checkAddress(address, key);
+  const bodyLimit = configuration.maxRequestSize;
+  const adapter = new FastifyAdapter({ ...torchServeServerOptions(), bodyLimit });
+  const module = standaloneModule(configuration, devices);
+  const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
+    logger,
+    abortOnError: false,
+  });
+  const fastify = adapter.getInstance();
+  usePlanes(fastify, []);
+  useTorchServeErrors(fastify);
+  const listeners = bindings.map((binding) => ({ ...binding, server: servePlanes(fastify, binding.planes) }));
+  // Fastify runs this hook after Nest drained and before Nest ends the workers.
+  fastify.addHook('preClose', async () => {
+    await Promise.all(listeners.map(({ server }) => closeListener(server, FLUSH_MS)));
+  });
+  try {
+    await app.init();
+    await fastify.ready();
+    return { addresses: await openAll(listeners), close: () => app.close() };
+  } catch (error) {
+    await app.close();
+    throw error;
+  }
+}
+
+function bindingsOf(configuration: ServerConfiguration): readonly Binding[] {
+  const { inferenceAddress, managementAddress, metricsAddress, enableMetricsApi } = configuration;
+  const combined = sameAddress(inferenceAddress, managementAddress);
+  const planes: PlaneName[] = combined ? ['inference', 'management'] : ['inference'];
+  const bindings: Binding[] = [{ planes, key: 'inference_address', address: inferenceAddress }];
+  if (!combined)
+    bindings.push({ planes: ['management'], key: 'management_address', address: managementAddress });
+  if (enableMetricsApi)
+    bindings.push({ planes: ['metrics'], key: 'metrics_address', address: metricsAddress });
+  return bindings;
+}
+
+async function openAll(listeners: readonly Listener[]): Promise<RunningServer['addresses']> {
+  const addresses: Partial<Record<PlaneName, ListenAddress>> = {};
+  for (const { server, address, key, planes } of listeners) {
+    const bound = await listen(server, address, key);
+    for (const plane of planes) addresses[plane] = bound;
+  }
+  return addresses;
+}

@@ -1,0 +1,28 @@
+import type { DynamicModule } from '@nestjs/common';
+import type { Device } from '#libs/inference';
+import { MarlineModule } from '#libs/serve';
+import type { ServerConfiguration } from './configuration.js';
+
+/** The root module of the standalone server: MarlineModule, with the management routes that have a port of their own here. */
+export function standaloneModule(
+  configuration: ServerConfiguration,
+  devices: readonly Device[],
+): DynamicModule {
+  return MarlineModule.forRoot({
+    management: true,
+    devices,
+    modelStore: configuration.modelStore,
+    loadModels: configuration.loadModels,
+    cacheDir: configuration.cacheDir,
+    defaultWorkersPerModel: configuration.defaultWorkersPerModel,
+    jobQueueSize: configuration.jobQueueSize,
+    defaultResponseTimeout: configuration.defaultResponseTimeout,
+    defaultStartupTimeout: configuration.defaultStartupTimeout,
+    maxRequestSize: configuration.maxRequestSize,
+    maxImagePixels: configuration.maxImagePixels,
+    intraOpThreads: configuration.intraOpThreads,
+    shareWeightsAboveBytes: configuration.shareWeightsAboveBytes,
+    drainTimeoutMs: configuration.drainTimeoutMs,
+    enableModelApi: configuration.enableModelApi,
+  });
+}
