@@ -6,7 +6,7 @@ import {
   type HandlerItem,
   type HandlerSetup,
   type ModelBinding,
-} from '#libs/handler';
+} from '#libs/handler/worker';
 
 /** A setup for model `demo` 1.0 whose metrics land in an array. */
 export function demoSetup(
@@ -132,9 +132,6 @@ export async function runBatch(
     sink?: RecordingSink;
   } = {},
 ): Promise<RecordingSink> {
-  await new HandlerRunner(handler, { setup, binding: model, output }).run(
-    items,
-    sink,
-  );
+  await new HandlerRunner(handler, { setup, binding: model, output }).run(items, sink);
   return sink;
 }
