@@ -320,7 +320,7 @@ describe('Batcher under random traffic', () => {
       }
       const served = seen.batches.flat();
       const dropped = seen.dropped.map((text) => Number.parseInt(text, 10));
-      expect([...served, ...dropped].sort((a, b) => a - b)).toEqual([...accepted]);
+      expect([...served, ...dropped].toSorted((a, b) => a - b)).toEqual([...accepted]);
       expect(served).toEqual(served.toSorted((a, b) => a - b));
       expect(Math.max(...seen.batches.map((batch) => batch.length))).toBeLessThanOrEqual(batchSize);
       for (const { signal } of callers.values()) expect(getEventListeners(signal, 'abort')).toHaveLength(0);

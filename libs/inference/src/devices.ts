@@ -1,0 +1,118 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import type { ModelSettings } from './model-settings.js';
+
+/** A place where a worker's session can run. */
+export interface Device {
+  readonly kind: 'cpu' | 'gpu';
+  /** Counts from 0 among the visible devices of its kind: the `gpuId` of describe and of handlers. */
+  readonly index: number;
+  readonly executionProvider: 'cpu' | 'cuda';
+}
+
+/** What {@link detectDevices} asks the machine. */
+export interface DeviceSources {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** True when ONNX Runtime's CUDA library was installed beside its binding. */
+  readonly hasCudaLibrary: () => boolean;
+  /** What `nvidia-smi -L` prints; rejects where there is no such command. */
+  readonly listGpus: () => Promise<string>;
+  /** Names of the back ends that ONNX Runtime was built with. */
+  readonly listBackends: () => Promise<readonly string[]>;
+}
+
+const CPU: Device = { kind: 'cpu', index: 0, executionProvider: 'cpu' };
+const LIST_TIMEOUT_MS = 10_000;
+
+/**
+ * The CPU, then every GPU on which a session would really run: ONNX Runtime was built with CUDA, its CUDA library is on
+ * disk (a separate download) and the driver lists the GPU. There is no fall-back at run time, so a GPU that cannot be used
+ * must not be listed. `CUDA_VISIBLE_DEVICES` is respected; indexes count from 0 among what it leaves visible.
+ */
+export async function detectDevices(sources: DeviceSources = machine): Promise<readonly Device[]> {
+  // Cheapest question first: loading ONNX Runtime costs the process 50 ms and 12 MB, and hosts without the CUDA download never get there.
+  if (!sources.hasCudaLibrary()) return [CPU];
+  const listing = await sources.listGpus().catch(() => '');
+  const gpus = visibleGpus(listing, sources.env['CUDA_VISIBLE_DEVICES']);
+  if (gpus === 0 || !(await sources.listBackends()).includes('cuda')) return [CPU];
+  return [
+    CPU,
+    ...Array.from({ length: gpus }, (_, index): Device => ({
+      kind: 'gpu',
+      index,
+      executionProvider: 'cuda',
+    })),
+  ];
+}
+
+/** How many GPUs CUDA will show. As CUDA does, the list ends at the first entry that names no device. */
+function visibleGpus(listing: string, visible: string | undefined): number {
+  const indexes = [...listing.matchAll(/^GPU (\d+):/gm)].map(([, index]) => String(index));
+  const uuids = [...listing.matchAll(/UUID: ((?:GPU|MIG)-[\w/-]+)/g)].map(([, uuid]) => String(uuid));
+  if (visible === undefined) return indexes.length;
+  const entries = visible.split(',').map((entry) => entry.trim());
+  const exists = (entry: string) =>
+    indexes.includes(entry) || (/^(GPU|MIG)-/.test(entry) && uuids.some((uuid) => uuid.startsWith(entry)));
+  const end = entries.findIndex((entry) => !exists(entry));
+  return end === -1 ? entries.length : end;
+}
+
+const machine: DeviceSources = {
+  env: process.env,
+  hasCudaLibrary: () => {
+    const folder = join(onnxRuntimeFolder(), 'bin', 'napi-v6', process.platform, process.arch);
+    return ['libonnxruntime_providers_cuda.so', 'onnxruntime_providers_cuda.dll'].some((name) =>
+      existsSync(join(folder, name)),
+    );
+  },
+  listGpus: async () =>
+    (await promisify(execFile)('nvidia-smi', ['-L'], { timeout: LIST_TIMEOUT_MS })).stdout,
+  listBackends: async () =>
+    (await import('onnxruntime-node')).listSupportedBackends().map(({ name }) => name),
+};
+
+/** The folder of the installed `onnxruntime-node`, found without loading it. */
+function onnxRuntimeFolder(): string {
+  return dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'));
+}
+
+/**
+ * Hands out devices to workers, by TorchServe's rules (spec 05 §5). One per process, because the counter for models without
+ * `deviceIds` is shared by all of them: it is increased first, so with several GPUs the first worker gets number 1.
+ */
+export class DevicePlacer {
+  readonly #gpus: readonly Device[];
+  readonly #cpu: Device;
+  #last = 0;
+  readonly #perModel = new WeakMap<object, number>();
+
+  constructor(devices: readonly Device[]) {
+    this.#gpus = devices.filter(({ kind }) => kind === 'gpu');
+    this.#cpu = devices.find(({ kind }) => kind === 'cpu') ?? CPU;
+  }
+
+  get gpuCount(): number {
+    return this.#gpus.length;
+  }
+
+  /**
+   * The device of a new worker; one that is restarted keeps the device it had.
+   * @param model stands for the model version: the same object for all its workers, for `deviceIds` are counted per version
+   */
+  assign(settings: Pick<ModelSettings, 'deviceType' | 'deviceIds'>, model: object): Device {
+    const count = this.#gpus.length;
+    if (settings.deviceType === 'cpu' || count === 0) return this.#cpu;
+    const chosen = settings.deviceIds?.map((id) => this.#gpus[id]) ?? [];
+    // A list with one id that does not exist is ignored as a whole, as TorchServe does.
+    if (chosen.length > 0 && !chosen.includes(undefined)) {
+      const turn = this.#perModel.get(model) ?? 0;
+      this.#perModel.set(model, turn + 1);
+      return chosen[turn % chosen.length] ?? this.#cpu;
+    }
+    this.#last = (this.#last + 1) % count;
+    return this.#gpus[this.#last] ?? this.#cpu;
+  }
+}

@@ -1,0 +1,102 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf, type Tensor, type TensorMetadata, type Tensors } from '#libs/common';
+import { OnnxSession } from './onnx-session.js';
+import type { ProbeReport, ProbeRequest } from './model-probe.js';
+import { sampleInputs } from './sample-inputs.js';
+import { SHARED_FILES, sharingOptions } from './session-options.js';
+import type { SessionPlan } from './worker-model.js';
+
+/** Two forms of one model may round differently by this much of the largest value. */
+const TOLERANCE = 1e-4;
+
+interface Trial {
+  readonly inputs: readonly TensorMetadata[];
+  readonly outputs: readonly TensorMetadata[];
+  /** `undefined` when the model takes none of the samples. */
+  readonly answer: Tensors | undefined;
+}
+
+/**
+ * Loads a model and runs it once with made-up inputs; a model that refuses them is not a bad model. With `shareInto` its
+ * optimised form is written there as well, and dropped again unless it takes the same inputs and gives the same answer.
+ * @throws MarlineError `MODEL_INVALID`, `OUT_OF_RESOURCES`
+ */
+export async function loadReport({
+  path,
+  intraOpThreads,
+  shareInto,
+}: Extract<ProbeRequest, { step: 'load' }>): Promise<ProbeReport> {
+  const plan: SessionPlan = { path, executionProvider: 'cpu', deviceId: null, shared: false, intraOpThreads };
+  const original = await tryOut(plan);
+  const { inputs, outputs } = original;
+  if (shareInto === undefined) return { inputs, outputs };
+
+  const unshared = await whyNotShared(plan, original, shareInto);
+  // What another process may map one day must not be left half written or unused.
+  if (unshared !== undefined)
+    await Promise.all(Object.values(SHARED_FILES).map((name) => rm(join(shareInto, name), { force: true })));
+  return { inputs, outputs, unshared };
+}
+
+async function whyNotShared(plan: SessionPlan, original: Trial, folder: string): Promise<string | undefined> {
+  if (original.answer === undefined)
+    return 'The model takes none of the sample inputs, so the answers of its optimised form cannot be compared.';
+  const path = join(folder, SHARED_FILES.model);
+  try {
+    const writer = await OnnxSession.open(plan, directly, sharingOptions(path, plan.intraOpThreads));
+    await writer.release();
+    const optimised = await tryOut({ ...plan, path, shared: true });
+    if (!sameMetadata(original, optimised)) return 'The optimised form has other inputs or outputs.';
+    if (optimised.answer === undefined || !sameAnswer(original.answer, optimised.answer))
+      return 'The optimised form gives other answers.';
+    return undefined;
+  } catch (error) {
+    return `The optimised form cannot be used: ${messageOf(error)}`;
+  }
+}
+
+async function tryOut(plan: SessionPlan): Promise<Trial> {
+  const session = await OnnxSession.open(plan, directly);
+  try {
+    let answer: Tensors | undefined;
+    for (const sample of sampleInputs(session.inputs)) {
+      answer ??= await session.run(sample).catch(() => undefined);
+    }
+    return { inputs: session.inputs, outputs: session.outputs, answer };
+  } finally {
+    await session.release();
+  }
+}
+
+const directly = <T>(call: () => Promise<T>) => call();
+
+function sameMetadata(a: Trial, b: Trial): boolean {
+  const signature = ({ inputs, outputs }: Trial) =>
+    JSON.stringify(
+      [inputs, outputs].map((side) => side.map(({ name, dtype, shape }) => [name, dtype, shape.length])),
+    );
+  return signature(a) === signature(b);
+}
+
+function sameAnswer(a: Tensors, b: Tensors): boolean {
+  return Object.entries(a).every(([name, tensor]) => {
+    const other = b[name];
+    return (
+      other !== undefined &&
+      other.dtype === tensor.dtype &&
+      String(other.shape) === String(tensor.shape) &&
+      sameData(tensor, other)
+    );
+  });
+}
+
+function sameData({ dtype, data: a }: Tensor, { data: b }: Tensor): boolean {
+  if (dtype !== 'float32' && dtype !== 'float64') return a.every((value, index) => value === b[index]);
+  let largest = 0;
+  for (const value of a) if (Number.isFinite(value)) largest = Math.max(largest, Math.abs(Number(value)));
+  return a.every((value, index) => {
+    const other = b[index];
+    return Object.is(value, other) || Math.abs(Number(value) - Number(other)) <= TOLERANCE * largest;
+  });
+}

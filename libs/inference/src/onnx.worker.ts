@@ -1,0 +1,5 @@
+import { serveWorker } from '#libs/pool';
+import { loadOnnxEngine } from './onnx-engine.js';
+
+// The entry of a worker thread.
+serveWorker(loadOnnxEngine);

@@ -1,0 +1,165 @@
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+import { afterEach, describe, expect, it } from 'vitest';
+import { transferablesOf, type ErrorCode, type Tensors } from '#libs/common';
+import { OnnxSession } from '../../libs/inference/src/onnx-session.js';
+
+const modelPath = (name: string) =>
+  fileURLToPath(new URL(`../fixtures/models/${name}.onnx`, import.meta.url));
+const refusal = (code: ErrorCode, text: RegExp) =>
+  expect.objectContaining({ code, message: expect.stringMatching(text) });
+
+let native = 0;
+const opened: OnnxSession[] = [];
+
+async function open(name: string): Promise<OnnxSession> {
+  const plan = {
+    path: modelPath(name),
+    executionProvider: 'cpu',
+    deviceId: null,
+    shared: false,
+    intraOpThreads: 1,
+  } as const;
+  const session = await OnnxSession.open(plan, (call) => {
+    native += 1;
+    return call();
+  });
+  opened.push(session);
+  return session;
+}
+
+afterEach(async () => {
+  for (const session of opened.splice(0)) await session.release();
+});
+
+const floats = (...shape: number[]) => ({
+  dtype: 'float32' as const,
+  shape,
+  data: new Float32Array(shape.reduce((product, size) => product * size, 1)),
+});
+
+describe('OnnxSession', () => {
+  it('tells name, type and shape of inputs and outputs, with free dimensions by name', async () => {
+    const session = await open('mnist_cnn');
+    expect(session.inputs).toEqual([{ name: 'input', dtype: 'float32', shape: ['batch', 1, 28, 28] }]);
+    expect(session.outputs).toEqual([{ name: 'log_probs', dtype: 'float32', shape: ['batch', 10] }]);
+  });
+
+  it('reads all ten digits in one batch', async () => {
+    const data = new Float32Array(10 * 28 * 28);
+    for (let digit = 0; digit < 10; digit++) {
+      const file = fileURLToPath(new URL(`../fixtures/images/digit_${digit}.png`, import.meta.url));
+      const pixels = await sharp(file).greyscale().raw().toBuffer();
+      data.set(
+        Float32Array.from(pixels, (pixel) => (pixel / 255 - 0.1307) / 0.3081),
+        digit * 28 * 28,
+      );
+    }
+    const session = await open('mnist_cnn');
+    const outputs = await session.run({ input: { dtype: 'float32', shape: [10, 1, 28, 28], data } });
+    const scores = [...(outputs['log_probs']?.data ?? [])].map(Number);
+    const digits = Array.from({ length: 10 }, (_, row) => {
+      const own = scores.slice(row * 10, row * 10 + 10);
+      return own.indexOf(Math.max(...own));
+    });
+    expect(digits).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it('carries every element type through the model and gives buffers that may be transferred', async () => {
+    const session = await open('identities');
+    const data = {
+      float: ['float32', new Float32Array([1.5, -0])],
+      double: ['float64', new Float64Array([Math.PI, NaN])],
+      float16: ['float16', new Uint16Array([0x3c00, 0xfc00])],
+      int8: ['int8', new Int8Array([-128, 127])],
+      uint8: ['uint8', new Uint8Array([0, 255])],
+      int16: ['int16', new Int16Array([-32768, 1])],
+      uint16: ['uint16', new Uint16Array([65535, 1])],
+      int32: ['int32', new Int32Array([-1, 2 ** 31 - 1])],
+      uint32: ['uint32', new Uint32Array([0, 2 ** 32 - 1])],
+      int64: ['int64', new BigInt64Array([-(2n ** 63n), 2n ** 63n - 1n])],
+      uint64: ['uint64', new BigUint64Array([0n, 2n ** 64n - 1n])],
+      bool: ['bool', new Uint8Array([0, 1])],
+      string: ['string', ['', 'ž 😀']],
+    } as const;
+    const inputs = Object.fromEntries(
+      Object.entries(data).map(([name, [dtype, values]]) => [name, { dtype, shape: [1, 2], data: values }]),
+    ) as unknown as Tensors;
+
+    const outputs = await session.run(inputs);
+
+    for (const [name, tensor] of Object.entries(inputs)) expect(outputs[`${name}_out`]).toEqual(tensor);
+    const buffers = transferablesOf(outputs);
+    expect(buffers).toHaveLength(12);
+    structuredClone(outputs, { transfer: buffers });
+    expect(outputs['float_out']?.data).toHaveLength(0);
+    expect(inputs['float']?.data).toHaveLength(2);
+  });
+
+  it('makes every call into native code through the wrapper', async () => {
+    const before = native;
+    const session = await open('mlp');
+    await session.run({ input: floats(1, 128) });
+    expect(native - before).toBe(3);
+  });
+
+  it.each<[string, Tensors, RegExp]>([
+    ['an input is missing', {}, /input "input" is missing; its inputs are "input"/],
+    [
+      'an input is unknown',
+      { input: floats(1, 128), image: floats(1) },
+      /no input "image"; its inputs are "input"/,
+    ],
+    [
+      'the rank is wrong',
+      { input: floats(128) },
+      /"input" is float32 \[128\]; the model expects float32 \[batch,128\]/,
+    ],
+    ['a fixed dimension is wrong', { input: floats(1, 127) }, /\[1,127\]; the model expects/],
+    [
+      'the type is wrong',
+      { input: { ...floats(1, 128), dtype: 'float64' } },
+      /is float64 \[1,128\]; the model expects float32/,
+    ],
+    [
+      'the array is of another type',
+      { input: { ...floats(1, 128), data: new Int32Array(128) } },
+      /must be a Float32Array/,
+    ],
+    [
+      'the data are too short',
+      { input: { ...floats(1, 128), data: new Float32Array(3) } },
+      /does not fit its shape \[1,128\]/,
+    ],
+    ['a dimension is negative', { input: { ...floats(0, 128), shape: [-1, 128] } }, /does not fit its shape/],
+  ])('refuses a run when %s', async (_, inputs, text) => {
+    const session = await open('mlp');
+    await expect(session.run(inputs)).rejects.toEqual(refusal('INVALID_INPUT', text));
+  });
+
+  it('refuses elements of a string tensor that are no strings', async () => {
+    const session = await open('identities');
+    const inputs = Object.fromEntries(
+      session.inputs.map(({ name, dtype }) => [name, { dtype, shape: [0, 2], data: [7] }]),
+    );
+    await expect(session.run({ ...inputs } as unknown as Tensors)).rejects.toEqual(
+      refusal('INVALID_INPUT', /must be/),
+    );
+  });
+
+  it.each([
+    ['sequence_output', /output "pieces" is a sequence or a map/],
+    ['map_output', /output "probabilities" is a sequence or a map.*without ZipMap/],
+    ['bfloat16_input', /Unsupported data type/],
+  ])('refuses %s, which cannot be served', async (name, text) => {
+    await expect(open(name)).rejects.toEqual(refusal('MODEL_INVALID', text));
+  });
+
+  it('reports a run that fails inside the model as that, with the reason for the log', async () => {
+    const session = await open('failing_reshape');
+    await expect(session.run({ x: floats(1, 3) })).rejects.toMatchObject({
+      code: 'PREDICTION_FAILED',
+      message: 'Prediction failed',
+    });
+  });
+});
