@@ -43,7 +43,7 @@ const KINDS = {
   METHOD_NOT_ALLOWED: kind(405, 'UNIMPLEMENTED', 'MethodNotAllowedException', 'Requested method is not allowed, please refer to API document.'),
 
   MODEL_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelNotFoundException', (d) => `Model not found: ${d['model']}`),
-  MODEL_VERSION_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelVersionNotFoundException', (d) => `Model version: ${d['version']} does not exist for model: ${d['model']}`),
+  MODEL_VERSION_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelVersionNotFoundException', (d) => String(d['reason'] ?? `Model version: ${d['version']} does not exist for model: ${d['model']}`)),
   MODEL_VERSION_EXISTS: kind(409, 'ALREADY_EXISTS', 'ConflictStatusException', (d) => `Model version ${d['version']} is already registered for model ${d['model']}`),
   DEFAULT_VERSION_IN_USE: kind(403, 'FAILED_PRECONDITION', 'InvalidModelVersionException', (d) => `Cannot remove default version for model ${d['model']}`),
 

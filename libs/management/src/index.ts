@@ -1,1 +1,7 @@
-export {};
+/**
+ * management: operators change what is loaded.
+ * TorchServe's management routes: register, list, describe, scale, unregister, set-default. They parse and format;
+ * everything else is the registry's.
+ */
+export { ManagementModule } from './management.module.js';
+export type { ManagementOptions } from './management.options.js';

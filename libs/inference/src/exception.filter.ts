@@ -1,0 +1,53 @@
+import { Catch, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
+import { MarlineError } from '#libs/common';
+import { sendBareStatus, sendJson } from './response-head.js';
+
+const MAX_CAUSE_LENGTH = 2000;
+
+/**
+ * Answers our errors in TorchServe's shape. Bound to our controllers only, and to {@link MarlineError} only: what the
+ * host's guards and interceptors throw goes on to the host's own filters.
+ */
+@Catch(MarlineError)
+export class TorchServeExceptionFilter implements ExceptionFilter<MarlineError> {
+  readonly #logger = new Logger('Marline');
+
+  catch(error: MarlineError, host: ArgumentsHost): void {
+    const reply = host.switchToHttp().getResponse<FastifyReply>();
+    if (error.code === 'INTERNAL') this.#logger.error(error.cause ?? error);
+    if (reply.raw.headersSent) {
+      reply.raw.destroy();
+    } else if (error.code === 'PAYLOAD_TOO_LARGE') {
+      sendBareStatus(reply, error.status);
+    } else {
+      sendJson(reply, error.status, errorBody(error));
+    }
+  }
+}
+
+/** TorchServe's error body; when workers did not start, also `cause`: why. */
+export function errorBody(error: MarlineError): Record<string, unknown> {
+  const { status, type, message } = error;
+  const cause = error.code === 'WORKERS_NOT_STARTED' ? causeText(error) : '';
+  return { code: status, type, message, ...(cause === '' ? {} : { cause }) };
+}
+
+/** The messages of an error's causes, outermost first, without what tells about the server's disks. */
+function causeText(error: Error): string {
+  const texts: string[] = [];
+  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+    const text = withoutPaths(cause.message);
+    if (text !== '' && !texts.includes(text)) texts.push(text);
+  }
+  return texts.join(': ').slice(0, MAX_CAUSE_LENGTH);
+}
+
+const QUOTED_PATH = /(['"`])(?:file:\/\/)?(?:[A-Za-z]:)?[\\/][^'"`]*[\\/]([^'"`\\/]*)\1/g;
+const BARE_PATH =
+  /(?<![\w.:/-])(?:file:\/\/)?(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'"`<>()]+[\\/])+([^\s\\/:'"`<>(),;]*)/g;
+
+/** Shortens absolute paths in a text to their last name. */
+function withoutPaths(text: string): string {
+  return text.replaceAll(QUOTED_PATH, '$1$2$1').replaceAll(BARE_PATH, '$1');
+}

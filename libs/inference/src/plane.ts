@@ -1,0 +1,76 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { markRoute, routeMarks } from './route-marks.js';
+
+/** TorchServe's ports: which of them serves a route. */
+export type PlaneName = 'inference' | 'management' | 'metrics';
+
+const CONSTRAINT = 'plane';
+const planesOfListener = new WeakMap<FastifyInstance, readonly PlaneName[]>();
+const planesOfRequest = new WeakMap<IncomingMessage, readonly PlaneName[]>();
+
+/**
+ * Names the port of TorchServe that serves the routes of a controller. It has an effect only after {@link usePlanes};
+ * mounted in a gateway all routes are on the gateway's port.
+ */
+export function Plane(plane: PlaneName): ClassDecorator {
+  return (controller) => {
+    const prototype = controller.prototype as Record<string, unknown>;
+    for (const name of Object.getOwnPropertyNames(prototype)) {
+      const method = prototype[name];
+      if (name !== 'constructor' && typeof method === 'function') markRoute(method, { plane });
+    }
+  };
+}
+
+/**
+ * Separates the planes of a standalone application by port: its own listener serves `ownPlanes` (more than one where
+ * addresses are equal), {@link servePlanes} makes further listeners. Routes without a plane are served everywhere.
+ * To be called before the application is initialised.
+ */
+export function usePlanes(fastify: FastifyInstance, ownPlanes: readonly PlaneName[] = ['inference']): void {
+  planesOfListener.set(fastify, ownPlanes);
+  fastify.addConstraintStrategy({
+    name: CONSTRAINT,
+    storage: routeStorage,
+    deriveConstraint: (request) => planesOfRequest.get(request) ?? ownPlanes,
+  });
+  fastify.addHook('onRoute', (route) => {
+    const { plane } = routeMarks(route.config);
+    if (plane !== undefined) route.constraints = { ...route.constraints, [CONSTRAINT]: plane };
+  });
+}
+
+/**
+ * A further listener of the same application that serves other planes. The caller listens on it and closes it.
+ * @example servePlanes(fastify, ['management']).listen(8081, '127.0.0.1');
+ */
+export function servePlanes(fastify: FastifyInstance, planes: readonly PlaneName[]): Server {
+  const server = createServer((request, response) => {
+    planesOfRequest.set(request, planes);
+    fastify.routing(request, response);
+  });
+  const { keepAliveTimeout, requestTimeout, headersTimeout } = fastify.server;
+  return Object.assign(server, { keepAliveTimeout, requestTimeout, headersTimeout });
+}
+
+/** The planes that the listener of a request serves. */
+export function planesOf({ raw, server }: FastifyRequest): readonly PlaneName[] {
+  return planesOfRequest.get(raw) ?? planesOfListener.get(server) ?? [];
+}
+
+function routeStorage<Handler>() {
+  const handlers = new Map<unknown, Handler>();
+  return {
+    get(planes: unknown): Handler | null {
+      for (const plane of planes as readonly PlaneName[]) {
+        const handler = handlers.get(plane);
+        if (handler !== undefined) return handler;
+      }
+      return null;
+    },
+    set: (plane: unknown, handler: Handler) => void handlers.set(plane, handler),
+    del: (plane: unknown) => void handlers.delete(plane),
+    empty: () => handlers.clear(),
+  };
+}

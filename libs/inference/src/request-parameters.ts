@@ -1,0 +1,88 @@
+import { MarlineError, type Header, type Parameter } from '#libs/common';
+import { parseMultipart } from './multipart.js';
+
+/** Most fields of a form: as many as no honest client sends, few enough to cost nothing. */
+const MAX_FIELDS = 1000;
+
+/**
+ * The parameters in a body, as TorchServe finds them (spec 03 §3): fields of a form or of a multipart body, and otherwise
+ * the one parameter `body`. A repeated field counts with its last value; every value has a buffer of its own.
+ * @param contentType the header as the client sent it
+ * @throws MarlineError `INVALID_INPUT` for a form or a multipart body that is broken
+ */
+export function toParameters(contentType: string | undefined, body: Buffer<ArrayBuffer>): Parameter[] {
+  const mediaType = (contentType ?? '').split(';', 1)[0]?.trim() ?? '';
+  const boundary = /^multipart\/form-data$/i.test(mediaType) ? boundaryOf(contentType ?? '') : undefined;
+  if (boundary !== undefined) return lastOfEach(parseMultipart(body, boundary, MAX_FIELDS));
+  if (/^application\/x-www-form-urlencoded$/i.test(mediaType)) return lastOfEach(formFields(body));
+  return [{ name: 'body', contentType: mediaType, value: body }];
+}
+
+/**
+ * The request's headers for a handler: in the client's letter case, of repeated ones the last, and those that TorchServe
+ * adds (`explain`, `url_path`), which a client cannot set.
+ * @param rawHeaders names and values in turn, as Node gives them
+ */
+export function toHeaders(
+  rawHeaders: readonly string[],
+  added: { readonly explain: boolean; readonly urlPath: string },
+): Header[] {
+  const headers = new Map<string, string>();
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2)
+    headers.set(rawHeaders[i] ?? '', rawHeaders[i + 1] ?? '');
+  headers.set('explain', added.explain ? 'True' : 'False');
+  headers.set('url_path', added.urlPath);
+  return [...headers];
+}
+
+function boundaryOf(contentType: string): string | undefined {
+  const match = /;\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))/i.exec(contentType);
+  return match?.[1] ?? match?.[2];
+}
+
+// A key without "=" is no field for TorchServe, so that the text of a `curl -d` does not become one by accident.
+function formFields(body: Buffer): Parameter[] {
+  const fields: Parameter[] = [];
+  for (let start = 0; start < body.length;) {
+    const next = body.indexOf('&', start);
+    const pair = body.subarray(start, next === -1 ? body.length : next);
+    const equals = pair.indexOf('=');
+    if (equals !== -1) {
+      const name = Buffer.from(unescaped(pair.subarray(0, equals))).toString();
+      fields.push({ name, contentType: '', value: unescaped(pair.subarray(equals + 1)) });
+    }
+    if (fields.length > MAX_FIELDS)
+      throw new MarlineError('INVALID_INPUT', { reason: `The form has more than ${MAX_FIELDS} fields.` });
+    start += pair.length + 1;
+  }
+  return fields;
+}
+
+const PERCENT = 0x25;
+const PLUS = 0x2b;
+const BLANK = 0x20;
+
+function unescaped(text: Buffer): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length);
+  let size = 0;
+  for (let i = 0; i < text.length; i++) {
+    const byte = text[i] ?? 0;
+    if (byte === PERCENT) {
+      const digits = text.toString('latin1', i + 1, i + 3);
+      if (!/^[\da-f]{2}$/i.test(digits)) {
+        throw new MarlineError('INVALID_INPUT', {
+          reason: 'The form has a "%" without two hexadecimal digits after it.',
+        });
+      }
+      bytes[size++] = Number.parseInt(digits, 16);
+      i += 2;
+    } else {
+      bytes[size++] = byte === PLUS ? BLANK : byte;
+    }
+  }
+  return bytes.slice(0, size);
+}
+
+function lastOfEach(parameters: readonly Parameter[]): Parameter[] {
+  return [...new Map(parameters.map((parameter) => [parameter.name, parameter])).values()];
+}

@@ -1,0 +1,76 @@
+import type { Socket } from 'node:net';
+import type { FastifyInstance, FastifyServerOptions, RouteOptions } from 'fastify';
+import { MarlineError } from '#libs/common';
+import { errorBody } from './exception.filter.js';
+import { planesOf, type PlaneName } from './plane.js';
+import { closeConnectionsOnError, sendJson } from './response-head.js';
+import { routeMarks } from './route-marks.js';
+
+/** Longest time that a client may take to send its request; Fastify's own default is no limit. */
+const REQUEST_TIMEOUT_MS = 300_000;
+const MAX_NAME_LENGTH = 1024;
+
+/**
+ * Fastify options of the standalone server: paths as TorchServe reads them, its error body for requests that are no HTTP
+ * or have a broken path, a bound on slow senders.
+ * @example new FastifyAdapter(torchServeServerOptions())
+ */
+export function torchServeServerOptions() {
+  return {
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_NAME_LENGTH },
+    clientErrorHandler: answerMalformedHttp,
+    frameworkErrors(_error, _request, reply) {
+      const error = new MarlineError('BAD_REQUEST', {
+        reason: 'The path of the request is too long or wrongly percent-encoded.',
+      });
+      sendJson(reply, error.status, errorBody(error));
+    },
+  } satisfies FastifyServerOptions;
+}
+
+/**
+ * Makes a standalone application answer what it has no route for as TorchServe does: 405 where only the method is wrong,
+ * else 404; and makes error answers end their connection. To be called beside {@link usePlanes}, before initialisation.
+ */
+export function useTorchServeErrors(fastify: FastifyInstance): void {
+  const paths: { readonly plane?: PlaneName; readonly pattern: RegExp }[] = [{ pattern: /^\/*$/ }];
+  closeConnectionsOnError(fastify);
+  fastify.addHook('onRoute', (route) => {
+    paths.push({ plane: routeMarks(route.config).plane, pattern: patternOf(route) });
+  });
+  fastify.addHook('onRequest', (request, reply, done) => {
+    if (!request.is404) return done();
+    const planes = planesOf(request);
+    const path = request.url.split('?', 1)[0] ?? '';
+    const isKnown = paths.some(
+      ({ plane, pattern }) => (plane === undefined || planes.includes(plane)) && pattern.test(path),
+    );
+    const error = new MarlineError(isKnown ? 'METHOD_NOT_ALLOWED' : 'RESOURCE_NOT_FOUND');
+    sendJson(reply, error.status, errorBody(error));
+  });
+}
+
+/** Answers what the HTTP parser refused; also for further listeners: `server.on('clientError', answerMalformedHttp)`. */
+export function answerMalformedHttp(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const body = `${JSON.stringify(errorBody(new MarlineError('BAD_REQUEST', { reason: 'Invalid HTTP message.' })), null, 2)}\n`;
+  const head = [
+    'HTTP/1.1 400 Bad Request',
+    'content-type: application/json',
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+}
+
+function patternOf({ url }: RouteOptions): RegExp {
+  const segments = url.split('/').map((segment) => {
+    if (segment.startsWith('*')) return '.*';
+    return segment.startsWith(':') ? '[^/]+' : segment.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  });
+  return new RegExp(`^${segments.join('/')}/?$`);
+}

@@ -1,0 +1,52 @@
+import type { ModelRuntime, WorkerInfo } from '#libs/inference';
+
+/** One version as `GET /models/{model}` shows it; fields and their order are TorchServe's (spec 04 §4). */
+export type ModelDescription = Readonly<Record<string, unknown>>;
+
+export function describeModel(runtime: ModelRuntime): ModelDescription {
+  const { settings } = runtime;
+  const { config } = settings;
+  return {
+    modelName: runtime.name,
+    modelVersion: runtime.version,
+    modelUrl: runtime.archive.url,
+    runtime: settings.runtime,
+    minWorkers: settings.minWorkers,
+    maxWorkers: settings.maxWorkers,
+    batchSize: settings.batchSize,
+    maxBatchDelay: settings.maxBatchDelay,
+    responseTimeout: settings.responseTimeout,
+    startupTimeout: settings.startupTimeout,
+    maxRetryTimeoutInSec: settings.maxRetryTimeoutInSec,
+    clientTimeoutInMills: settings.clientTimeoutInMills,
+    parallelType: config.parallelType ?? '',
+    parallelLevel: config.parallelLevel ?? 0,
+    deviceType: settings.deviceType,
+    deviceIds: settings.deviceIds,
+    continuousBatching: config.continuousBatching ?? false,
+    useJobTicket: config.useJobTicket ?? false,
+    useVenv: config.useVenv ?? false,
+    stateful: config.sequenceBatching ?? false,
+    sequenceMaxIdleMSec: config.sequenceMaxIdleMSec ?? 0,
+    sequenceTimeoutMSec: config.sequenceTimeoutMSec ?? 0,
+    maxNumSequence: config.maxNumSequence ?? 0,
+    maxSequenceJobQueueSize: config.maxSequenceJobQueueSize ?? 0,
+    loadedAtStartup: runtime.loadedAtStartup,
+    workers: runtime.workers().map(describeWorker),
+    jobQueueStatus: runtime.queue(),
+  };
+}
+
+// TorchServe knows two words: a worker that cannot answer, for whatever reason, is UNLOADING.
+function describeWorker({ id, startedAt, state, pid, gpuId }: WorkerInfo): Readonly<Record<string, unknown>> {
+  return {
+    id: String(id),
+    startTime: new Date(startedAt).toISOString(),
+    status: state === 'idle' || state === 'busy' ? 'READY' : 'UNLOADING',
+    // A thread has no memory of its own that the operating system would tell.
+    memoryUsage: 0,
+    pid,
+    gpu: gpuId !== null,
+    gpuUsage: gpuId === null ? 'N/A' : 'failed to obtained gpu usage',
+  };
+}

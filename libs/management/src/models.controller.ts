@@ -1,0 +1,156 @@
+import { Controller, Delete, Get, Inject, Optional, Post, Put, Req, Res } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { MarlineError, isMarlineError } from '#libs/common';
+import { ModelRegistry, RawBody, TorchServeRoutes, readRawBody, sendJson } from '#libs/inference';
+import { MANAGEMENT_OPTIONS, type ManagementOptions } from './management.options.js';
+import { describeModel } from './model-description.js';
+import {
+  ListModelsDto,
+  RegisterModelDto,
+  ScaleModelDto,
+  readParameters,
+  type ParameterSource,
+} from './models.dto.js';
+
+interface ModelPath {
+  readonly model: string;
+  readonly version?: string;
+}
+
+/** A registration is a few names and numbers. */
+const MAX_BODY_BYTES = 64 * 1024;
+const MAX_PAGE = 100;
+const IN_PROGRESS = 'Processing worker updates...';
+
+/**
+ * TorchServe's management routes (spec 04). Bodies are left unread, like TorchServe leaves them, except JSON of a
+ * registration; answers are written past Nest, so that a host's interceptors do not reshape them.
+ */
+@Controller('models')
+@TorchServeRoutes('management')
+export class ModelsController {
+  constructor(
+    private readonly registry: ModelRegistry,
+    @Optional() @Inject(MANAGEMENT_OPTIONS) private readonly options: ManagementOptions | undefined,
+  ) {}
+
+  /** Registers a model of the model store; synchronous unless told otherwise. */
+  @Post()
+  @RawBody()
+  async register(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    this.#assertModelApi();
+    const parameters = readParameters(RegisterModelDto, await sourceOf(request));
+    const { name, version, settings } = await this.registry.register(parameters);
+    const registered = `Model "${name}" Version: ${version} registered with ${settings.minWorkers} initial workers`;
+    if (settings.minWorkers === 0) {
+      sendStatus(reply, 200, `${registered}. Use scale workers API to add workers for the model.`);
+    } else if (parameters.synchronous) {
+      sendStatus(reply, 200, registered);
+    } else {
+      sendStatus(reply, 202, IN_PROGRESS);
+    }
+  }
+
+  /** The default versions by name, a page at a time. */
+  @Get()
+  @RawBody()
+  list(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    const { limit = MAX_PAGE, nextPageToken = 0 } = readParameters(ListModelsDto, queryOf(request));
+    const count = limit < 0 || limit > MAX_PAGE ? MAX_PAGE : limit;
+    const start = Math.max(0, nextPageToken);
+    const names = this.registry.names();
+    sendJson(reply, 200, {
+      // TorchServe gives a token also when the next page is empty.
+      nextPageToken: start + count <= names.length ? String(start + count) : undefined,
+      models: names
+        .slice(start, start + count)
+        .map((modelName) => ({ modelName, modelUrl: this.registry.get(modelName).archive.url })),
+    });
+  }
+
+  /** The default version, the one in the path, or (`all`) every version. */
+  @Get([':model', ':model/:version'])
+  @RawBody()
+  describe(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    const { model, version } = request.params as ModelPath;
+    const runtimes = version === 'all' ? this.registry.versions(model) : [this.registry.get(model, version)];
+    sendJson(reply, 200, runtimes.map(describeModel));
+  }
+
+  /** Changes the number of workers; not synchronous unless told so. */
+  @Put([':model', ':model/:version'])
+  @RawBody()
+  async scale(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    const path = request.params as ModelPath;
+    const {
+      minWorker = 1,
+      maxWorker = minWorker,
+      modelVersion,
+      synchronous,
+    } = readParameters(ScaleModelDto, queryOf(request));
+    if (minWorker < 0) throw new MarlineError('BAD_REQUEST', { reason: 'min_worker cannot be negative.' });
+    const version = path.version ?? modelVersion;
+    await this.registry.scale(path.model, version, minWorker, maxWorker, { synchronous });
+    const scaled = `Workers scaled to ${minWorker} for model: ${path.model}${version === undefined ? '' : `, version: ${version}`}`;
+    sendStatus(reply, synchronous ? 200 : 202, synchronous ? scaled : IN_PROGRESS);
+  }
+
+  /** Makes a version the one that answers when no version is asked for. */
+  @Put(':model/:version/set-default')
+  @RawBody()
+  setDefault(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    const { model, version = '' } = request.params as ModelPath;
+    try {
+      this.registry.setDefault(model, version);
+    } catch (error) {
+      if (!isMarlineError(error) || error.code !== 'MODEL_VERSION_NOT_FOUND') throw error;
+      // TorchServe has other words for this here than everywhere else.
+      const reason = `Model version ${version} does not exist for model ${model}`;
+      throw new MarlineError(error.code, { ...error.details, reason }, { cause: error });
+    }
+    sendStatus(reply, 200, `Default version successfully updated for model "${model}" to "${version}"`);
+  }
+
+  /** Takes the default version, or the one in the path, out of service after it answered what it accepted. */
+  @Delete([':model', ':model/:version'])
+  @RawBody()
+  async unregister(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    this.#assertModelApi();
+    const { model, version } = request.params as ModelPath;
+    await this.registry.unregister(model, version);
+    sendStatus(reply, 200, `Model "${model}" unregistered`);
+  }
+
+  #assertModelApi(): void {
+    if (this.options?.enableModelApi === false) throw new MarlineError('METHOD_NOT_ALLOWED');
+  }
+}
+
+function sendStatus(reply: FastifyReply, code: number, status: string): void {
+  sendJson(reply, code, { status });
+}
+
+// Read here and not from `request.query`: the host may have a query parser of its own.
+function queryOf({ raw }: FastifyRequest): ParameterSource {
+  const [, ...query] = (raw.url ?? '').split('?');
+  return { kind: 'query', query: new URLSearchParams(query.join('?')) };
+}
+
+async function sourceOf(request: FastifyRequest): Promise<ParameterSource> {
+  const mediaType = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim();
+  if (mediaType?.toLowerCase() !== 'application/json') return queryOf(request);
+  return { kind: 'json', body: parseObject((await readRawBody(request, MAX_BODY_BYTES)).toString()) };
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new MarlineError('BAD_REQUEST', { reason: 'The body is not valid JSON.' }, { cause });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new MarlineError('BAD_REQUEST', { reason: 'The body is not a JSON object with the parameters.' });
+  }
+  return value as Readonly<Record<string, unknown>>;
+}
