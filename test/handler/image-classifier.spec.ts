@@ -4,7 +4,12 @@ import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tensor, type Tensors } from '#libs/common';
-import { HandlerRunner, createBuiltinHandler, type HandlerItem, type ModelBinding } from '#libs/handler';
+import {
+  HandlerRunner,
+  createBuiltinHandler,
+  type HandlerItem,
+  type ModelBinding,
+} from '#libs/handler/worker';
 import { RecordingSink, answerOf, bodyItem, demoSetup, jsonItem } from './fakes.js';
 
 const fixtures = new URL('../fixtures/', import.meta.url);

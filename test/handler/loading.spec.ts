@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,6 +24,8 @@ beforeAll(() => {
   cpSync(fileURLToPath(new URL('../fixtures/handlers/loading', import.meta.url)), folder, {
     recursive: true,
   });
+  // Not among the fixtures, because no tool that reads them could.
+  writeFileSync(join(folder, 'syntax-error.mjs'), 'export default class {');
   worker = new Worker(new URL('./load.worker.js', import.meta.url));
 });
 afterAll(async () => {

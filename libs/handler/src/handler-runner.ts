@@ -61,7 +61,7 @@ export class HandlerRunner {
     try {
       await this.#handler?.initialize(new LoadedModelContext(this.#options.setup, this.#binding));
     } catch (error) {
-      if (isOutOfMemory(error)) throw toMarlineError(error, 'OUT_OF_RESOURCES');
+      if (isOutOfMemory(error)) throw new MarlineError('OUT_OF_RESOURCES', {}, { cause: error });
       const handler = this.#options.setup.manifest.model.handler ?? 'the handler';
       throw toMarlineError(error, 'HANDLER_INVALID', {
         reason: `${handler} failed in initialize; the log has the cause.`,

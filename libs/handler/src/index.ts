@@ -15,12 +15,9 @@ export type {
   RequestsContext,
   SystemProperties,
 } from './context.js';
-export type { HandlerItem, HandlerSetup, ModelBinding } from './handler-context.js';
-export { HandlerRunner, type HandlerRunnerOptions } from './handler-runner.js';
+export type { HandlerSetup, ModelBinding } from './handler-context.js';
+export { HandlerRunner } from './handler-runner.js';
 export { encodeOutput } from './output-encoding.js';
-export { decodeTensors, encodeTensors, type TensorJson } from './tensor-json.js';
-export type { TensorResponse } from './tensor-request.js';
-export { BUILTIN_HANDLERS, createBuiltinHandler } from './builtin-handlers.js';
-export { loadHandlerModule } from './handler-loader.js';
+export { encodeTensors } from './tensor-json.js';
 export { HandlerRegistry, type HandlerPlan, type WorkerHandlerRef } from './handler-registry.js';
 export { HandlerModule } from './handler.module.js';

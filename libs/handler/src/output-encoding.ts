@@ -44,7 +44,8 @@ function compound(value: object, newline: string, parents: readonly unknown[]): 
   const inner = `${newline}  `;
   const path = [...parents, value];
   if (Array.isArray(value) || isTypedArray(value)) {
-    const items = Array.from(value as ArrayLike<unknown>, (item) => toJson(item, inner, path));
+    const items: string[] = [];
+    for (const item of value as Iterable<unknown>) items.push(toJson(item, inner, path));
     return wrap('[', items, ']', newline);
   }
   if ('toJSON' in value && typeof value.toJSON === 'function') {
