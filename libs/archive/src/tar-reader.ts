@@ -89,6 +89,8 @@ class TarEntries {
   private async extract(entry: ReadEntry): Promise<void> {
     if (this.isAbandoned) return;
     this.current = entry;
+    // An entry given up after its last byte has no reader left to tell.
+    entry.on('error', () => undefined);
     const name = withoutFirstPart(entry.path);
     switch (entry.type) {
       case 'File':

@@ -17,7 +17,9 @@ export interface TarFile {
 
 /** Writes a gzip-compressed tar of regular files, in their order; the caller closes `file`. */
 export async function writeTar(file: FileHandle, files: readonly TarFile[]): Promise<void> {
-  await pipeline(Readable.from(blocks(files)), createGzip(), file.createWriteStream({ autoClose: false }));
+  await pipeline(Readable.from(blocks(files)), createGzip(), async (compressed: AsyncIterable<Buffer>) => {
+    for await (const chunk of compressed) await file.writeFile(chunk);
+  });
 }
 
 async function* blocks(files: readonly TarFile[]): AsyncGenerator<Uint8Array> {

@@ -1,4 +1,5 @@
-import { crc32 } from 'node:zlib';
+import { pipeline } from 'node:stream';
+import { crc32, createInflateRaw } from 'node:zlib';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
 import { invalid, readFailure, unsafe } from './archive-errors.js';
 import type { ArchiveLimits } from './archive-limits.js';
@@ -79,14 +80,23 @@ async function extractEntry(zip: ZipFile, entry: Entry, extractor: Extractor): P
       `The entry ${quoteName(name)} is compressed by method ${entry.compressionMethod}; only deflate is read.`,
     );
   }
-  await extractor.file(name, checked(await zip.openReadStreamPromise(entry), entry, name));
+  await extractor.file(name, contentOf(zip, entry, name));
 }
 
-async function* checked(bytes: AsyncIterable<Buffer>, entry: Entry, name: string): AsyncGenerator<Buffer> {
+/** Opened only when it is read: a stream that fails while nobody listens would end the process. */
+async function* contentOf(zip: ZipFile, entry: Entry, name: string): AsyncGenerator<Buffer> {
+  const stored = await zip.openReadStreamPromise(entry, { decodeFileData: false });
+  // A destroyed pipeline reports to the loop below too; the callback only keeps the error from being thrown twice.
+  const bytes =
+    entry.compressionMethod === 8 ? pipeline(stored, createInflateRaw(), () => undefined) : stored;
+  let size = 0;
   let sum = 0;
-  for await (const chunk of bytes) {
+  for await (const chunk of bytes as AsyncIterable<Buffer>) {
+    size += chunk.length;
     sum = crc32(chunk, sum);
     yield chunk;
   }
+  if (size !== entry.uncompressedSize)
+    throw invalid(`The entry ${quoteName(name)} is damaged: its size is wrong.`);
   if (sum !== entry.crc32) throw invalid(`The entry ${quoteName(name)} is damaged: its checksum is wrong.`);
 }
