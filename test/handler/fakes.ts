@@ -1,8 +1,15 @@
-import type { BatchSink, HandlerMetric, Header, ItemResult, MarlineError, Tensors } from '#libs/common';
-import { tensor } from '#libs/common';
 import {
+  MarlineError,
+  tensor,
+  type BatchSink,
+  type HandlerMetric,
+  type Header,
+  type ItemResult,
+  type Tensors,
+} from '#libs/common';
+import {
+  BaseHandler,
   HandlerRunner,
-  type BaseHandler,
   type HandlerItem,
   type HandlerSetup,
   type ModelBinding,
@@ -134,4 +141,22 @@ export async function runBatch(
 ): Promise<RecordingSink> {
   await new HandlerRunner(handler, { setup, binding: model, output }).run(items, sink);
   return sink;
+}
+
+/** The input of one item. */
+export const row = (values: readonly number[]): Tensors => ({
+  x: tensor('float32', Float32Array.from(values), [1, values.length]),
+});
+
+/** Takes `[a, b]` and answers with the doubled pair. */
+export class Pair extends BaseHandler<number[], number[]> {
+  override preprocess(values: number[]): Tensors {
+    if (!Array.isArray(values))
+      throw new MarlineError('INVALID_INPUT', { reason: 'Send a pair of numbers.' });
+    return row(values);
+  }
+
+  override postprocess(outputs: Tensors): number[] {
+    return Array.from(outputs['y']?.data ?? [], Number);
+  }
 }

@@ -2,11 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { MarlineError, tensor, type Tensors } from '#libs/common';
 import {
   DoublingModel,
-  RecordingSink,
+  Pair,
   answerOf,
-  bodyItem,
   demoSetup,
   jsonItem,
+  row,
   runBatch,
   tensorItem,
 } from '../../../test/handler/fakes.js';
@@ -14,23 +14,6 @@ import { BaseHandler, type HandlerRequest } from './base-handler.js';
 import type { RequestsContext } from './context.js';
 import { PredictionException } from './handler-errors.js';
 import { HandlerRunner } from './handler-runner.js';
-
-const row = (values: readonly number[]): Tensors => ({
-  x: tensor('float32', Float32Array.from(values), [1, values.length]),
-});
-
-/** Takes `[a, b]` and answers with the doubled pair. */
-class Pair extends BaseHandler<number[], number[]> {
-  override preprocess(values: number[]): Tensors {
-    if (!Array.isArray(values))
-      throw new MarlineError('INVALID_INPUT', { reason: 'Send a pair of numbers.' });
-    return row(values);
-  }
-
-  override postprocess(outputs: Tensors): number[] {
-    return Array.from(outputs['y']?.data ?? [], Number);
-  }
-}
 
 describe('one item at a time', () => {
   it('stacks the items of a batch into one run and gives each its own rows', async () => {
@@ -418,135 +401,5 @@ describe('the whole batch', () => {
     const sink = await runBatch(whole(['a']), [jsonItem('a', 1), tensorItem('t', row([1, 2]))]);
     expect(answerOf(sink.results.get('a'))).toBe('a');
     expect(sink.results.get('t')?.output.kind).toBe('tensors');
-  });
-});
-
-describe('parts of an answer', () => {
-  it('sends each part when the reader has room, and marks the last one', async () => {
-    const log: string[] = [];
-    class Streaming extends BaseHandler<string> {
-      override preprocess(): Tensors {
-        return row([1, 2]);
-      }
-      override async postprocess(_outputs: Tensors, context: RequestsContext): Promise<unknown> {
-        context.setResponseContentType(0, 'text/plain');
-        for (const part of ['one ', 'two ']) {
-          await context.sendIntermediateResponse(0, part);
-          log.push(part);
-        }
-        return 'end';
-      }
-    }
-    const sink = new RecordingSink();
-    const readers: (() => void)[] = [];
-    sink.room = () => new Promise((resolve) => readers.push(resolve));
-    const done = runBatch(new Streaming(), [bodyItem('a', 'text/plain', new Uint8Array())], { sink });
-    const turn = () => new Promise((resolve) => setImmediate(resolve));
-    await turn();
-    expect([sink.chunks.length, log]).toEqual([1, []]);
-    readers[0]?.();
-    await turn();
-    expect([sink.chunks.length, log]).toEqual([2, ['one ']]);
-    readers[1]?.();
-    await done;
-    expect(sink.chunks.map(([id, chunk]) => [id, answerOf(chunk), chunk.headers])).toEqual([
-      [
-        'a',
-        'one ',
-        [
-          ['ts_stream_next', 'true'],
-          ['content-type', 'text/plain'],
-        ],
-      ],
-      [
-        'a',
-        'two ',
-        [
-          ['ts_stream_next', 'true'],
-          ['content-type', 'text/plain'],
-        ],
-      ],
-    ]);
-    expect(sink.results.get('a')?.headers).toEqual([
-      ['ts_stream_next', 'false'],
-      ['content-type', 'text/plain'],
-    ]);
-  });
-
-  it('lets nothing out once the item is answered', async () => {
-    let late: (() => Promise<unknown>[]) | undefined;
-    class Late extends Pair {
-      override preprocess(values: number[], context?: RequestsContext): Tensors {
-        late = () => [
-          context?.sendIntermediateResponse(0, 'late') as Promise<void>,
-          context?.run(row([1, 2])) as Promise<Tensors>,
-        ];
-        return row(values);
-      }
-    }
-    const model = new DoublingModel();
-    const sink = await runBatch(new Late(), [jsonItem('a', [1, 2])], { model });
-    const outcomes = await Promise.allSettled(late?.() ?? []);
-    expect(outcomes.map((outcome) => outcome.status)).toEqual(['rejected', 'rejected']);
-    expect([sink.chunks.length, model.runs.length]).toEqual([0, 1]);
-  });
-
-  it('gives up a run that an item no longer waits for, without holding the others', async () => {
-    class Hasty extends Pair {
-      override inference(inputs: Tensors, context: RequestsContext): Tensors | Promise<Tensors> {
-        if (inputs['x']?.data[0] !== 1) return context.run(inputs);
-        void context.run(inputs);
-        throw new PredictionException('hasty');
-      }
-    }
-    const sink = await runBatch(new Hasty(), [jsonItem('a', [1, 2]), jsonItem('b', [3, 4])]);
-    expect(sink.codes).toEqual({ a: 'PREDICTION_EXCEPTION' });
-    expect(answerOf(sink.results.get('b'))).toEqual([6, 8]);
-  });
-});
-
-describe('the context', () => {
-  it("reports metrics in TorchServe's units", async () => {
-    class Counting extends Pair {
-      override preprocess(values: number[], context?: RequestsContext): Tensors {
-        context?.metrics.addCounter('Seen', 2, { Kind: 'pair' });
-        context?.metrics.addTime('Took', 12.5);
-        context?.metrics.addSize('Size', 3, 'kB');
-        context?.metrics.addPercent('Sure', 55.5);
-        context?.metrics.addError('Odd', 1);
-        context?.metrics.addMetric('Own', 7, 'pages', {}, 'histogram');
-        return row(values);
-      }
-    }
-    const setup = demoSetup();
-    await runBatch(new Counting(), [jsonItem('a', [1, 2])], { setup });
-    expect(setup.metrics.map(({ name, value, unit, type }) => [name, value, unit, type])).toEqual([
-      ['Seen', 2, 'Count', 'counter'],
-      ['Took', 12.5, 'Milliseconds', 'gauge'],
-      ['Size', 3, 'Kilobytes', 'gauge'],
-      ['Sure', 55.5, 'Percent', 'gauge'],
-      ['Odd', 1, 'unit', 'counter'],
-      ['Own', 7, 'pages', 'histogram'],
-    ]);
-    expect(setup.metrics[0]?.dimensions).toEqual({ Kind: 'pair' });
-    expect(setup.metrics[4]?.dimensions).toEqual({ Level: 'Error' });
-  });
-
-  it.each([
-    ['a status that HTTP has not', (context: RequestsContext) => context.setResponseStatus(99)],
-    [
-      'a header with a line break',
-      (context: RequestsContext) => context.setResponseHeader(0, 'X-Me', 'a\r\nSet-Cookie: b'),
-    ],
-    ['a header name with a blank', (context: RequestsContext) => context.setResponseHeader(0, 'X Me', 'a')],
-    ['a request that is not there', (context: RequestsContext) => context.setResponseStatus(200, '', 3)],
-  ])('blames the handler for %s', async (_what, act) => {
-    class Odd extends Pair {
-      override preprocess(values: number[], context?: RequestsContext): Tensors {
-        if (context !== undefined) act(context);
-        return row(values);
-      }
-    }
-    expect((await runBatch(new Odd(), [jsonItem('a', [1, 2])])).codes).toEqual({ a: 'PREDICTION_FAILED' });
   });
 });
