@@ -1,4 +1,4 @@
-import { MarlineError, messageOf } from '#libs/common';
+import { MarlineError, messageOf, type HandlerMetric } from '#libs/common';
 import {
   HandlerRunner,
   createBuiltinHandler,
@@ -22,7 +22,7 @@ export async function loadOnnxEngine(
   const session =
     model.session === null ? undefined : await OnnxSession.open(model.session, (call) => host.native(call));
   try {
-    const setup = { ...model.setup, metric: host.metric.bind(host) };
+    const setup = { ...model.setup, metric: (metric: HandlerMetric) => host.metric(metric) };
     const runner = new HandlerRunner(await loadHandler(model.handler), {
       setup,
       binding: session ?? NO_MODEL,

@@ -4,7 +4,7 @@ const MAX_TEXT = 500;
 const OUT_OF_MEMORY =
   /failed to allocate|bad_alloc|bad allocation|out of memory|cuda(?:.*)memory_allocation|CUDNN_STATUS_ALLOC_FAILED/i;
 const WRONG_INPUT =
-  /invalid rank for input|got invalid dimensions for input|unexpected input data type|invalid feed input/i;
+  /invalid rank for input|is missing in 'feeds'|Tensor\.data|got invalid dimensions for input|unexpected input data type|invalid feed input/i;
 
 /**
  * What ONNX Runtime said, fit for a caller: without source positions, C++ signatures and file paths, in one line.

@@ -1,0 +1,162 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { BatchItem, HandlerMetric, ItemResult, MarlineError, Tensors } from '#libs/common';
+import { ThreadWorker } from '#libs/pool';
+import type { WorkerModel, WorkerReady } from '../../libs/inference/src/worker-model.js';
+
+const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
+
+interface Seen {
+  readonly logs: string[];
+  readonly metrics: HandlerMetric[];
+}
+
+const started: { stop(): Promise<void> }[] = [];
+const folders: string[] = [];
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((worker) => worker.stop()));
+  await Promise.all(folders.splice(0).map((folder) => rm(folder, { recursive: true })));
+});
+
+/** Starts a worker thread with a model of the fixtures (`null`: none) and a handler. */
+async function start(model: string | null, handler: WorkerModel['handler']) {
+  const seen: Seen = { logs: [], metrics: [] };
+  const worker = new ThreadWorker<WorkerModel, WorkerReady>({
+    id: 1,
+    entry: new URL('../../libs/inference/src/onnx.worker.js', import.meta.url),
+    startTimeoutMs: 30_000,
+    events: {
+      exited: () => {},
+      metric: (metric) => seen.metrics.push(metric),
+      log: (_level, text) => seen.logs.push(text),
+    },
+  });
+  started.push(worker);
+  const session =
+    model === null
+      ? null
+      : ({
+          path: fixture(`models/${model}.onnx`),
+          executionProvider: 'cpu',
+          deviceId: null,
+          shared: false,
+          intraOpThreads: 1,
+        } as const);
+  const systemProperties = {
+    modelDir: fixture('models'),
+    gpuId: null,
+    batchSize: 4,
+    serverName: 'Marline',
+    serverVersion: '0',
+    limitMaxImagePixels: true,
+  };
+  const setup = {
+    modelName: 'm',
+    modelVersion: '1.0',
+    manifest: { runtime: 'node', model: {} },
+    modelConfig: {},
+    systemProperties,
+    maxPixels: 1e6,
+  } as const;
+  const outcome = await worker.start({ setup, handler, session });
+  const run = async (...items: BatchItem['input'][]) => {
+    const answers: (ItemResult | MarlineError)[] = [];
+    const at = (id: string) => Number(id);
+    await worker.run(
+      items.map((input, index) => ({ id: String(index), input })),
+      {
+        chunk: () => Promise.resolve(),
+        result: (id, result) => (answers[at(id)] = result),
+        error: (id, error) => (answers[at(id)] = error),
+      },
+    );
+    return answers;
+  };
+  return { outcome, run, seen, worker };
+}
+
+async function handlerModule(code: string): Promise<WorkerModel['handler']> {
+  const folder = await mkdtemp(join(tmpdir(), 'marline-handler-'));
+  folders.push(folder);
+  await writeFile(join(folder, 'handler.mjs'), code);
+  return { kind: 'module', url: pathToFileURL(join(folder, 'handler.mjs')).href };
+}
+
+const row = (fill: number): Tensors => ({
+  input: { dtype: 'float32', shape: [1, 128], data: new Float32Array(128).fill(fill) },
+});
+const body = (text: string): BatchItem['input'] => ({
+  kind: 'raw',
+  headers: [],
+  parameters: [{ name: 'body', contentType: 'application/json', value: new TextEncoder().encode(text) }],
+});
+
+describe('the worker thread of a model', () => {
+  it('serves a handler without a model, and never loads ONNX Runtime for it', async () => {
+    const handler = await handlerModule(`
+      import { readFileSync } from 'node:fs';
+      export async function handle(requests) {
+        return requests.map(() => readFileSync('/proc/self/maps', 'utf8').includes('libonnxruntime') ? 'loaded' : 'free');
+      }`);
+    // First in this file: what is mapped is mapped for the whole process.
+    const { outcome, run } = await start(null, handler);
+    expect(outcome).toMatchObject({ kind: 'ready', info: { inputs: [], outputs: [] } });
+    const [answer] = await run(body('{}'));
+    expect(new TextDecoder().decode((answer as { output: { bytes: Uint8Array } }).output.bytes)).toBe('free');
+  });
+
+  it('tells inputs and outputs when it is ready and runs tensors as one batch', async () => {
+    const { outcome, run } = await start('mlp', { kind: 'none' });
+    expect(outcome).toMatchObject({
+      kind: 'ready',
+      info: { inputs: [{ name: 'input' }], outputs: [{ name: 'logits', shape: ['batch', 10] }] },
+    });
+    const [one, two] = await run({ kind: 'tensors', tensors: row(0) }, { kind: 'tensors', tensors: row(1) });
+    expect(one).toMatchObject({ output: { tensors: { logits: { shape: [1, 10] } } } });
+    expect(one).not.toEqual(two);
+  });
+
+  it('runs a built-in handler beside the session', async () => {
+    const { run } = await start('mlp', { kind: 'builtin', name: 'tensor' });
+    const [answer] = await run(
+      body(
+        JSON.stringify({
+          inputs: [{ name: 'input', shape: [1, 128], datatype: 'FP32', data: Array(128).fill(0) }],
+        }),
+      ),
+    );
+    expect(answer).toMatchObject({ status: 200, output: { kind: 'bytes', encoding: 'json' } });
+  });
+
+  it('fails one item of a batch alone', async () => {
+    const { run } = await start('mlp', { kind: 'none' });
+    const wrong: Tensors = { input: { dtype: 'float32', shape: [1, 3], data: new Float32Array(3) } };
+    const [good, bad] = await run({ kind: 'tensors', tensors: row(0) }, { kind: 'tensors', tensors: wrong });
+    expect(good).toMatchObject({ status: 200 });
+    expect(bad).toMatchObject({ code: 'INVALID_INPUT' });
+  });
+
+  it('says why a model was not warmed up, and starts all the same', async () => {
+    const { outcome, seen } = await start('failing_reshape', { kind: 'none' });
+    expect(outcome.kind).toBe('ready');
+    expect(seen.logs.join('\n')).toMatch(/not warmed up/);
+  });
+
+  it.each<[string, string, WorkerModel['handler'], string]>([
+    ['the model is bad', 'sequence_output', { kind: 'none' }, 'MODEL_INVALID'],
+    ['the handler is unknown', 'mlp', { kind: 'builtin', name: 'nobody' }, 'HANDLER_NOT_FOUND'],
+  ])('fails for good when %s', async (_, model, handler, code) => {
+    const { outcome } = await start(model, handler);
+    expect(outcome).toMatchObject({ kind: 'permanent', error: { code } });
+  });
+
+  it('stops and gives the model back', async () => {
+    const { worker, run } = await start('mlp', { kind: 'none' });
+    await run({ kind: 'tensors', tensors: row(0) });
+    await worker.stop();
+    expect(worker.state).toBe('stopped');
+  });
+});
