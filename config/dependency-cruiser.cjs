@@ -40,13 +40,6 @@ module.exports = {
       to: { path: '^libs/[^/]+/src/', pathNot: ['/src/index\\.ts$', '^libs/handler/src/worker\\.ts$'] },
     },
     {
-      name: 'worker-code-is-free-of-nest',
-      comment: 'Importing Nest costs a worker 350 ms: what marline/handler and the worker threads reach stays without it.',
-      severity: 'error',
-      from: { path: ['^libs/handler/src/worker\\.ts$', '\\.worker\\.ts$', '^libs/(common|pool)/'] },
-      to: { path: 'node_modules/(@nestjs|rxjs|class-validator|class-transformer|fastify)', reachable: true },
-    },
-    {
       name: 'pool-is-free-of-onnx',
       severity: 'error',
       from: { path: '^libs/(common|pool|archive|handler)/' },
