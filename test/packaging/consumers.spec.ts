@@ -130,6 +130,8 @@ async function consumer(
     '1.0',
     '--handler',
     'scores',
+    '--runtime',
+    'node',
     '--serialized-file',
     join(fixtures, 'models/mlp.onnx'),
     '--export-path',
