@@ -12,8 +12,8 @@ export type Origin = 'environment' | 'command line' | 'file' | 'default';
 interface Setting<T> {
   /** The key in `config.properties`, TorchServe's where it has one; the environment variables are `TS_` and `MARLINE_` with the key in capitals. */
   readonly key: string;
-  /** What the start-up output calls it. */
-  readonly label: string;
+  /** What the start-up output calls it; without one it is not shown. */
+  readonly label?: string;
   readonly default: string;
   readonly parse: (text: string) => T;
 }
@@ -57,7 +57,7 @@ const SETTINGS = {
   ),
   enableModelApi: flag('enable_model_api', 'Model API enabled', false),
   enableMetricsApi: flag('enable_metrics_api', 'Metrics API enabled', true),
-  disableTokenAuthorization: flag('disable_token_authorization', 'Token authorization disabled', false),
+  disableTokenAuthorization: flag('disable_token_authorization', undefined, false),
 };
 
 type Settings = typeof SETTINGS;
@@ -118,9 +118,11 @@ export function loadConfiguration(sources: ConfigurationSources): ServerConfigur
 
 /** One line per setting: its name, its value and where that came from. */
 export function describeConfiguration(configuration: ServerConfiguration): string[] {
-  const lines = Object.entries(SETTINGS).map(([name, { label }]) => {
-    const origin = configuration.origins[name as SettingName];
-    return `${label}: ${formatValue(configuration[name as SettingName])} (${origin})`;
+  const lines = Object.entries<Setting<unknown>>(SETTINGS).flatMap(([key, { label }]) => {
+    const name = key as SettingName;
+    return label === undefined
+      ? []
+      : [`${label}: ${formatValue(configuration[name])} (${configuration.origins[name]})`];
   });
   return [`Config file: ${configuration.file ?? 'none'}`, ...lines];
 }
@@ -240,7 +242,7 @@ function optionalInteger(key: string, label: string): Setting<number | undefined
   return { key, label, default: '', parse: (value) => (value === '' ? undefined : parse(value)) };
 }
 
-function flag(key: string, label: string, byDefault: boolean): Setting<boolean> {
+function flag(key: string, label: string | undefined, byDefault: boolean): Setting<boolean> {
   const parse = (value: string) => {
     if (/^(true|false)$/i.test(value)) return value.toLowerCase() === 'true';
     throw invalid(`"${value}" is neither true nor false`);

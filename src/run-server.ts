@@ -11,7 +11,7 @@ import { StandaloneLogger } from './standalone-logger.js';
 const API_NAMES = { inference: 'Inference', management: 'Management', metrics: 'Metrics' } as const;
 
 /** How much longer than the drain a stop may take before the process is killed. */
-const STOP_GRACE_MS = 10_000;
+const STOP_GRACE_MS = 5_000;
 
 /**
  * Runs the server until SIGTERM or SIGINT, and resolves when it has stopped.
@@ -23,8 +23,7 @@ export async function runServer(configuration: ServerConfiguration, terminal: Te
   const logger = new Logger('Server');
   const devices = await usableDevices(configuration);
   const stopRequested = untilStopRequested(logger);
-  logger.log(introduction(devices));
-  for (const line of describeConfiguration(configuration)) logger.log(line);
+  logger.log([introduction(devices), ...describeConfiguration(configuration)].join('\n'));
   warnAbout(configuration, logger);
   const server = await startServer(configuration, devices, nestLogger);
   logListeners(server, configuration, logger);
@@ -54,7 +53,7 @@ function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
     logger.warn(`These keys of ${file} have no effect: ${ignoredKeys.join(', ')}.${unknown}`);
   }
   if (!disableTokenAuthorization) {
-    logger.warn('This version has no token authorization: whoever reaches an address may use its API.');
+    logger.log('This version has no token authorization: whoever reaches an address may use its API.');
   }
   if (!isLoopback(managementAddress)) {
     const address = formatAddress(managementAddress);

@@ -35,7 +35,7 @@ interface Listener extends Binding {
 }
 
 /** Time for answers under way to reach their clients after all requests were answered. */
-const FLUSH_MS = 5_000;
+const FLUSH_MS = 2_000;
 
 /**
  * Starts the standalone server: one application behind up to three listeners. The start-up models are registered when it

@@ -12,7 +12,11 @@ const FRAMEWORK = new Set([
 /** The server's log: Nest's lines, without those about building the application. */
 export class StandaloneLogger extends ConsoleLogger {
   constructor() {
-    super({ prefix: 'Marline', logLevels: ['log', 'warn', 'error', 'fatal'] });
+    super({
+      prefix: 'Marline',
+      logLevels: ['log', 'warn', 'error', 'fatal'],
+      colors: process.stdout.isTTY === true,
+    });
   }
 
   override log(message: unknown, ...rest: unknown[]): void {
