@@ -14,7 +14,7 @@ export class PingController {
    * 200 `Healthy` unless the default version of some model has given up on its workers: then 500 `Unhealthy`.
    * Models without workers, and workers that are starting or starting again, are healthy.
    */
-  @All(['ping', 'ping/*path'])
+  @All(['ping', 'ping/*'])
   ping(@Res() reply: FastifyReply): void {
     const failed = this.registry.names().some((name) => this.registry.get(name).status().status === 'failed');
     sendJson(reply, failed ? 500 : 200, { status: failed ? 'Unhealthy' : 'Healthy' });

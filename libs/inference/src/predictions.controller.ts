@@ -1,4 +1,4 @@
-import { All, Controller, Req, Res, UseInterceptors } from '@nestjs/common';
+import { All, Controller, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError } from '#libs/common';
 import { BatchingInterceptor, type PredictionTarget } from './batching.interceptor.js';
@@ -10,18 +10,17 @@ import { TorchServeRoutes } from './torchserve-routes.js';
  * The interceptor answers what the methods return; the unused `@Res()` keeps Nest from answering as well.
  */
 @Controller()
-@TorchServeRoutes('inference')
-@UseInterceptors(BatchingInterceptor)
+@TorchServeRoutes('inference', BatchingInterceptor)
 export class PredictionsController {
   /** Answers with the default version, or the one in the path. */
-  @All(['predictions/:model', 'predictions/:model/:version', 'predictions/:model/:version/*path'])
+  @All(['predictions/:model', 'predictions/:model/:version', 'predictions/:model/:version/*'])
   @RawBody()
   predict(@Req() request: FastifyRequest, @Res() _reply: FastifyReply): PredictionTarget {
     return targetOf(request, false);
   }
 
   /** As predictions, for the handler's `explain` hook. */
-  @All(['explanations/:model', 'explanations/:model/:version', 'explanations/:model/:version/*path'])
+  @All(['explanations/:model', 'explanations/:model/:version', 'explanations/:model/:version/*'])
   @RawBody()
   explain(@Req() request: FastifyRequest, @Res() _reply: FastifyReply): PredictionTarget {
     return targetOf(request, true);

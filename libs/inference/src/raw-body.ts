@@ -1,10 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import type { HttpServer } from '@nestjs/common';
 import type { FastifyInstance, FastifyRequest, preParsingHookHandler } from 'fastify';
 import { MarlineError } from '#libs/common';
 import { markRoute, routeMarks } from './route-marks.js';
 
-// Fastify chooses a parser by content type alone: a type that no client may use reaches our routes and no others.
-const PRIVATE_TYPE = 'application/vnd.marline.unread';
+// Fastify chooses a parser by content type alone: with a type that no client can guess, only our routes reach this one.
+const PRIVATE_TYPE = `application/vnd.marline.${randomUUID()}`;
 const FIRST_CAPACITY = 16 * 1024;
 
 const unreadBodies = new WeakMap<FastifyRequest, NodeJS.ReadableStream>();

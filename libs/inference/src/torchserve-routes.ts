@@ -8,6 +8,7 @@ import {
   type CallHandler,
   type ExecutionContext,
   type NestInterceptor,
+  type Type,
 } from '@nestjs/common';
 import { catchError, throwError, type Observable } from 'rxjs';
 import { toMarlineError } from '#libs/common';
@@ -29,12 +30,15 @@ class OwnErrorsInterceptor implements NestInterceptor {
   }
 }
 
-/** What every controller with TorchServe's routes carries: its port, the fixed guard, TorchServe's error bodies. */
-export function TorchServeRoutes(plane: PlaneName): ClassDecorator {
+/**
+ * What every controller with TorchServe's routes carries: its port, the fixed guard, TorchServe's error bodies.
+ * @param interceptors further ones; what they throw is answered like the errors of the handlers
+ */
+export function TorchServeRoutes(plane: PlaneName, ...interceptors: Type<NestInterceptor>[]): ClassDecorator {
   return applyDecorators(
     Plane(plane),
     UseGuards(AccessGuard),
     UseFilters(TorchServeExceptionFilter),
-    UseInterceptors(OwnErrorsInterceptor),
+    UseInterceptors(OwnErrorsInterceptor, ...interceptors),
   );
 }

@@ -1,0 +1,152 @@
+import { connect } from 'node:net';
+import { Module, type CanActivate, type Type } from '@nestjs/common';
+import { HttpAdapterHost, NestFactory, RouterModule } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyInstance, FastifyServerOptions } from 'fastify';
+import { MarlineError, type ItemResult, type RawInput } from '#libs/common';
+import {
+  INFERENCE_OPTIONS,
+  ModelRegistry,
+  getAccessGuardsToken,
+  installRawBody,
+  type PredictionAnswer,
+  type PredictionRequest,
+} from '#libs/inference';
+import { BatchingInterceptor } from '../../libs/inference/src/batching.interceptor.js';
+import { PingController } from '../../libs/inference/src/ping.controller.js';
+import { PredictionsController } from '../../libs/inference/src/predictions.controller.js';
+
+export interface EdgeOptions {
+  /** What the model `m` (versions 1.0 and 2.0) answers. */
+  readonly predict?: (request: PredictionRequest) => Promise<PredictionAnswer>;
+  readonly remainingCapacity?: number;
+  readonly status?: string;
+  readonly guards?: readonly CanActivate[];
+  readonly mount?: string;
+  readonly maxRequestSize?: number;
+  /** A module of the host, with controllers, guards and filters of its own. */
+  readonly host?: Type;
+  readonly server?: FastifyServerOptions;
+  /** Called before the application is initialised. */
+  readonly prepare?: (fastify: FastifyInstance) => void;
+}
+
+export interface Exchange {
+  readonly text: string;
+  readonly closed: boolean;
+}
+
+export interface EdgeApp {
+  readonly app: NestFastifyApplication;
+  readonly fastify: FastifyInstance;
+  readonly port: number;
+  readonly url: string;
+  exchange(text: string): Promise<Exchange>;
+  close(): Promise<void>;
+}
+
+/** An answer of bytes. */
+export function answer(text: string, part: Partial<ItemResult> = {}): PredictionAnswer {
+  return { streaming: false, result: item(text, part) };
+}
+
+export function item(text: string, part: Partial<ItemResult> = {}): ItemResult {
+  const output = { kind: 'bytes', bytes: Buffer.from(text), encoding: 'text' } as const;
+  return { status: 200, reason: '', headers: [], output, ...part };
+}
+
+/** The parameters of a raw request as text. */
+export function parametersOf({ input }: PredictionRequest): Record<string, string> {
+  return Object.fromEntries(
+    (input as RawInput).parameters.map(({ name, value }) => [name, Buffer.from(value).toString('latin1')]),
+  );
+}
+
+/** The inference routes over a registry that knows one model, on a free port. */
+export async function edgeApp(options: EdgeOptions = {}): Promise<EdgeApp> {
+  const adapter = new FastifyAdapter(options.server);
+  const fastify = adapter.getInstance();
+  const app = await NestFactory.create<NestFastifyApplication>(rootModule(options), adapter, {
+    logger: false,
+  });
+  options.prepare?.(fastify);
+  await app.listen(0, '127.0.0.1');
+  const { port } = app.getHttpServer().address() as { port: number };
+  return {
+    app,
+    fastify,
+    port,
+    url: `http://127.0.0.1:${port}`,
+    exchange: (text) => exchange(port, text),
+    close: () => app.close(),
+  };
+}
+
+/** Writes bytes to a fresh connection; resolves to the answer when it is complete, or when the server closes the connection. */
+export function exchange(port: number, text: string): Promise<Exchange> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(text, 'latin1'));
+    let received = '';
+    const finish = (closed: boolean) => {
+      socket.destroy();
+      resolve({ text: received, closed });
+    };
+    socket.on('data', (chunk) => {
+      received += chunk.toString('latin1');
+      if (isComplete(received)) finish(false);
+    });
+    socket.on('close', () => finish(true));
+    socket.on('error', (error) => (received === '' ? reject(error) : finish(true)));
+  });
+}
+
+// After an answer that announces it, the end of the connection is waited for.
+function isComplete(text: string): boolean {
+  const [, head = '', body = ''] = /^([^]*?)\r\n\r\n([^]*)$/.exec(text) ?? [];
+  if (head === '' || /^connection: close$/im.test(head)) return false;
+  if (/^transfer-encoding: chunked$/im.test(head)) return body.endsWith('0\r\n\r\n');
+  return body.length === Number(/^content-length: (\d+)$/im.exec(head)?.[1]);
+}
+
+function rootModule({ mount, host, guards, maxRequestSize = 1_000_000, ...model }: EdgeOptions): Type {
+  @Module({
+    controllers: [PredictionsController, PingController],
+    providers: [
+      BatchingInterceptor,
+      { provide: ModelRegistry, useValue: registryOf(model) },
+      { provide: INFERENCE_OPTIONS, useValue: { maxRequestSize } },
+      { provide: getAccessGuardsToken(), useValue: guards },
+    ],
+  })
+  class EdgeModule {
+    constructor(private readonly adapterHost: HttpAdapterHost) {}
+
+    configure(): void {
+      installRawBody(this.adapterHost.httpAdapter);
+    }
+  }
+  const routes = mount === undefined ? [] : [RouterModule.register([{ path: mount, module: EdgeModule }])];
+  @Module({ imports: [...(host === undefined ? [] : [host]), EdgeModule, ...routes] })
+  class RootModule {}
+  return RootModule;
+}
+
+function registryOf({ predict, remainingCapacity = 100, status = 'ready' }: EdgeOptions) {
+  const runtime = (version: string) => ({
+    name: 'm',
+    version,
+    settings: { clientTimeoutInMills: 0 },
+    queue: () => ({ remainingCapacity, pendingRequests: 0 }),
+    status: () => ({ status, readyWorkers: 1 }),
+    predict: predict ?? (() => Promise.resolve(answer(version))),
+  });
+  return {
+    names: () => ['m'],
+    get(model: string, version = '1.0') {
+      if (model !== 'm') throw new MarlineError('MODEL_NOT_FOUND', { model });
+      if (!['1.0', '2.0'].includes(version))
+        throw new MarlineError('MODEL_VERSION_NOT_FOUND', { model, version });
+      return runtime(version);
+    },
+  };
+}

@@ -1,0 +1,419 @@
+import { once } from 'node:events';
+import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { MarlineError, type RawInput } from '#libs/common';
+import type { PredictionAnswer, PredictionRequest } from '#libs/inference';
+import { answer, edgeApp, item, parametersOf, type EdgeApp, type EdgeOptions } from './edge-app.js';
+
+let edge: EdgeApp;
+afterEach(() => edge.close());
+
+async function serve(options: EdgeOptions = {}): Promise<EdgeApp> {
+  edge = await edgeApp(options);
+  return edge;
+}
+
+/** Serves a model that keeps what it was asked. */
+async function serveRecorder(options: EdgeOptions = {}): Promise<PredictionRequest[]> {
+  const requests: PredictionRequest[] = [];
+  const predict = (request: PredictionRequest) =>
+    Promise.resolve(answer('ok')).finally(() => requests.push(request));
+  await serve({ predict, ...options });
+  return requests;
+}
+
+const post = (path: string, body: BodyInit = 'x', headers: Record<string, string> = {}) =>
+  fetch(edge.url + path, { method: 'POST', body, headers });
+const headersOf = ({ input }: PredictionRequest) => Object.fromEntries((input as RawInput).headers);
+
+describe('a prediction', () => {
+  it.each([
+    ['application/json', '{broken'],
+    ['text/plain', 'text'],
+    ['image/png', '\x89PNG\r\n\x00\xff'],
+    ['nonsense', 'x'],
+    ['', 'x'],
+    ['application/json', ''],
+  ])('reaches the handler with its bytes as they are: %s', async (contentType, body) => {
+    const requests = await serveRecorder();
+    const response = await post('/predictions/m', Buffer.from(body, 'latin1'), {
+      'content-type': contentType,
+    });
+    expect(response.status).toBe(200);
+    expect(requests.map(parametersOf)).toEqual([{ body }]);
+    expect(requests.map(({ input }) => (input as RawInput).parameters[0]?.contentType)).toEqual([
+      contentType,
+    ]);
+  });
+
+  it.each(['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'POST'])(
+    'is made by %s, also without a body',
+    async (method) => {
+      const requests = await serveRecorder();
+      const response = await fetch(`${edge.url}/predictions/m`, { method });
+      expect([response.status, await response.text()]).toEqual([200, method === 'HEAD' ? '' : 'ok']);
+      expect(requests.map(parametersOf)).toEqual([{ body: '' }]);
+    },
+  );
+
+  it('is made by GET and TRACE with a body', async () => {
+    const requests = await serveRecorder();
+    for (const method of ['GET', 'TRACE']) {
+      await edge.exchange(`${method} /predictions/m HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc`);
+    }
+    expect(requests.map(parametersOf)).toEqual([{ body: 'abc' }, { body: 'abc' }]);
+  });
+
+  it('is not made by OPTIONS, so that a preflight runs no model', async () => {
+    const requests = await serveRecorder();
+    expect((await fetch(`${edge.url}/predictions/m`, { method: 'OPTIONS' })).status).toBe(405);
+    expect(requests).toEqual([]);
+  });
+
+  it('has the fields of a multipart form as parameters', async () => {
+    const requests = await serveRecorder();
+    const form = new FormData();
+    form.set('data', new Blob(['bytes'], { type: 'image/png' }), 'x.png');
+    form.set('field', 'text');
+    await post('/predictions/m', form);
+    expect(requests.map(parametersOf)).toEqual([{ data: 'bytes', field: 'text' }]);
+  });
+
+  it.each([
+    ['/predictions/m', { explain: 'False', url_path: '' }, '1.0'],
+    ['/predictions/m/2.0', { explain: 'False', url_path: '' }, '2.0'],
+    ['/predictions/m/2.0/a/b%20c?q=1', { explain: 'False', url_path: 'a/b c' }, '2.0'],
+    ['/predictions/m%2F2.0%2Fa', { explain: 'False', url_path: 'a' }, '2.0'],
+    ['/explanations/m/1.0', { explain: 'True', url_path: '' }, '1.0'],
+  ])('of %s is for the version and path that it names', async (path, headers, version) => {
+    const requests = await serveRecorder();
+    expect((await post(path)).status).toBe(200);
+    expect(headersOf(requests[0] as PredictionRequest)).toMatchObject(headers);
+    await edge.close();
+    await serve();
+    expect(await (await post(path)).text()).toBe(version);
+  });
+
+  it("keeps the letter case of the client's headers", async () => {
+    const requests = await serveRecorder();
+    await edge.exchange(
+      'POST /predictions/m HTTP/1.1\r\nHost: x\r\nX-CuStOm: 1\r\nContent-Length: 0\r\n\r\n',
+    );
+    expect(headersOf(requests[0] as PredictionRequest)).toMatchObject({
+      'X-CuStOm': '1',
+      'Content-Length': '0',
+    });
+  });
+});
+
+describe('the answer', () => {
+  it("has TorchServe's head: no reason, no content type, no caching, a fresh id", async () => {
+    const requests = await serveRecorder();
+    const { text } = await edge.exchange(
+      'GET /predictions/m HTTP/1.1\r\nHost: x\r\nx-request-id: mine\r\n\r\n',
+    );
+    expect(text).toMatch(/^HTTP\/1\.1 200 \r\n/);
+    expect(text).not.toMatch(/content-type/i);
+    expect(text).toContain(`x-request-id: ${requests[0]?.id}\r\n`);
+    expect(text).toContain('Pragma: no-cache\r\n');
+    expect(text).toContain('Cache-Control: no-cache; no-store, must-revalidate, private\r\n');
+    expect(text).toContain('Expires: Thu, 01 Jan 1970 00:00:00 UTC\r\n');
+    expect(text).toMatch(/\r\n\r\nok$/);
+  });
+
+  it("has the handler's status, phrase and headers in their letter case, but not those of the connection", async () => {
+    const headers = [
+      ['X-Lab', 'yes'],
+      ['Content-Type', 'application/octet-stream'],
+      ['Content-Length', '999'],
+      ['Connection', 'close'],
+      ['Cache-Control', 'public'],
+      ['x-request-id', 'mine'],
+      ['X-Broken', 'a\r\nSet-Cookie: b'],
+      ['not a name', 'x'],
+    ] as const;
+    await serve({
+      predict: () => Promise.resolve(answer('b', { status: 422, reason: 'My\r\nReason', headers })),
+    });
+    const { text } = await edge.exchange('GET /predictions/m HTTP/1.1\r\nHost: x\r\n\r\n');
+    expect(text).toMatch(/^HTTP\/1\.1 422 My {2}Reason\r\n/);
+    expect(text).toContain('X-Lab: yes\r\n');
+    expect(text).toContain('Content-Type: application/octet-stream\r\n');
+    expect(text).toContain('content-length: 1\r\n');
+    expect(text).not.toMatch(/public|mine|Set-Cookie|not a name|999/);
+  });
+
+  it.each([0, 99, 100, 600, 1.5, NaN])('is an error when the handler sets the status %d', async (status) => {
+    await serve({ predict: () => Promise.resolve(answer('x', { status })) });
+    expect(await (await post('/predictions/m')).json()).toMatchObject({
+      code: 503,
+      message: 'Invalid model predict output',
+    });
+  });
+
+  it('writes values and tensors of the application as JSON', async () => {
+    const output = { kind: 'value', value: { a: [1, 'ü'] } } as const;
+    await serve({ predict: () => Promise.resolve(answer('', { output })) });
+    expect(await (await post('/predictions/m')).text()).toBe('{\n  "a": [\n    1,\n    "\\u00fc"\n  ]\n}');
+    await edge.close();
+    const y = { dtype: 'float32', shape: [2], data: new Float32Array([1, 2]) } as const;
+    await serve({
+      predict: () => Promise.resolve(answer('', { output: { kind: 'tensors', tensors: { y } } })),
+    });
+    expect(await (await post('/predictions/m')).json()).toEqual({
+      outputs: [{ name: 'y', shape: [2], datatype: 'FP32', data: [1, 2] }],
+    });
+  });
+
+  it('passes the hooks of the host before it goes out', async () => {
+    await serve({
+      prepare: (fastify) =>
+        fastify.addHook('onSend', (_request, reply, payload, done) => {
+          reply.header('x-host', String(Buffer.isBuffer(payload)));
+          done(null, payload);
+        }),
+    });
+    expect((await post('/predictions/m')).headers.get('x-host')).toBe('true');
+  });
+
+  it.each([
+    ['/predictions/nosuch', 404, 'Model not found: nosuch'],
+    ['/predictions/m/9.9', 404, 'Model version: 9.9 does not exist for model: m'],
+    ['/predictions/m%20', 404, 'Model not found: m '],
+    [`/predictions/${'n'.repeat(90)}`, 404, `Model not found: ${'n'.repeat(90)}`],
+  ])('of %s is %d', async (path, code, message) => {
+    await serve();
+    const response = await post(path);
+    expect(response.status).toBe(code);
+    expect(response.headers.get('content-type')).toBe('application/json');
+    const text = await response.text();
+    expect(JSON.parse(text)).toMatchObject({ code, message });
+    expect(text).toMatch(/^\{\n {2}"code": 404,\n {2}"type": ".*",\n {2}"message": ".*"\n\}\n$/);
+  });
+
+  it.each([
+    ['/predictions/m', 'Model "m" has no worker'],
+    ['/predictions/m/1.0', 'Model "m" Version 1.0" has no worker'],
+  ])('of %s without a worker says: %s', async (path, message) => {
+    await serve({ predict: () => Promise.reject(new MarlineError('NO_WORKER', { model: 'm' })) });
+    const response = await post(path);
+    expect(response.status).toBe(503);
+    expect(((await response.json()) as { message: string }).message).toContain(message);
+  });
+
+  it('of an unknown error tells nothing about it', async () => {
+    await serve({ predict: () => Promise.reject(new TypeError('secret /etc/passwd')) });
+    const response = await post('/predictions/m');
+    expect(response.status).toBe(500);
+    expect(await response.json()).toEqual({
+      code: 500,
+      type: 'InternalServerException',
+      message: 'Internal error; the log has the cause.',
+    });
+  });
+
+  it('of a broken multipart body is 400', async () => {
+    await serve();
+    const response = await post('/predictions/m', '--b\r\nno end', {
+      'content-type': 'multipart/form-data; boundary=b',
+    });
+    expect(response.status).toBe(400);
+  });
+});
+
+describe('a large body', () => {
+  const head = 'POST /predictions/m HTTP/1.1\r\nHost: x\r\n';
+
+  it('is refused with an empty 413 before it is sent, and the connection stays', async () => {
+    await serve({ maxRequestSize: 10 });
+    const { text, closed } = await edge.exchange(`${head}Content-Length: 11\r\n\r\n`);
+    expect(text).toMatch(/^HTTP\/1\.1 413 .*\r\n/);
+    expect(text).toMatch(/content-length: 0\r\n/);
+    expect(text).toMatch(/\r\n\r\n$/);
+    expect(closed).toBe(false);
+  });
+
+  it('is refused with 413 and the end of the connection when its length is not declared', async () => {
+    await serve({ maxRequestSize: 10 });
+    const { text, closed } = await edge.exchange(
+      `${head}Transfer-Encoding: chunked\r\n\r\n6\r\n123456\r\n6\r\n123456\r\n`,
+    );
+    expect(text).toMatch(/^HTTP\/1\.1 413 /);
+    expect(closed).toBe(true);
+  });
+
+  it('of exactly the limit is taken, whole and in chunks of one byte', async () => {
+    const size = 300_000;
+    const requests = await serveRecorder({ maxRequestSize: size });
+    const bytes = Buffer.alloc(size, 'a');
+    expect((await post('/predictions/m', bytes)).status).toBe(200);
+    const { text } = await edge.exchange(
+      `${head}Transfer-Encoding: chunked\r\n\r\n${'1\r\na\r\n'.repeat(size)}0\r\n\r\n`,
+    );
+    expect(text).toMatch(/^HTTP\/1\.1 200 /);
+    expect(requests.map((request) => parametersOf(request)['body']?.length)).toEqual([size, size]);
+  });
+
+  it('is not read when its model is unknown or has no room', async () => {
+    await serve({ remainingCapacity: 0 });
+    const large = 'Content-Length: 900000\r\n\r\n';
+    expect((await edge.exchange(`POST /predictions/nosuch HTTP/1.1\r\nHost: x\r\n${large}`)).text).toMatch(
+      /^HTTP\/1\.1 404 /,
+    );
+    expect((await edge.exchange(head + large)).text).toMatch(/^HTTP\/1\.1 503 /);
+  });
+
+  it('that ends early makes no prediction', async () => {
+    let aborted = () => {};
+    const abort = new Promise<void>((resolve) => (aborted = resolve));
+    const requests = await serveRecorder({
+      prepare: (fastify) => fastify.addHook('onRequestAbort', async (_request) => aborted()),
+    });
+    const socket = connect(edge.port, '127.0.0.1', () => {
+      socket.write(`${head}Content-Length: 100\r\n\r\nhalf`, () => socket.destroy());
+    });
+    await abort;
+    expect((await post('/predictions/m')).status).toBe(200);
+    expect(requests.map(parametersOf)).toEqual([{ body: 'x' }]);
+  });
+});
+
+describe('a client that leaves', () => {
+  it('has its request cancelled, and nobody else has', async () => {
+    const signals: AbortSignal[] = [];
+    const arrived: (() => void)[] = [];
+    const predict = ({ signal }: PredictionRequest): Promise<PredictionAnswer> => {
+      signals.push(signal as AbortSignal);
+      arrived.splice(0).forEach((resolve) => resolve());
+      if (signals.length > 1) return Promise.resolve(answer('ok'));
+      return new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(new MarlineError('REQUEST_CANCELLED')));
+      });
+    };
+    await serve({ predict });
+    const underWay = new Promise<void>((resolve) => arrived.push(resolve));
+    const socket = connect(edge.port, '127.0.0.1');
+    socket.write('GET /predictions/m HTTP/1.1\r\nHost: x\r\n\r\n');
+    await underWay;
+    const cancelled = once(signals[0] as AbortSignal, 'abort');
+    socket.destroy();
+    await cancelled;
+    await (await post('/predictions/m')).text();
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+  });
+});
+
+describe('a stream', () => {
+  const streaming = (rest: () => AsyncGenerator<ReturnType<typeof item>>): Promise<PredictionAnswer> =>
+    Promise.resolve({
+      streaming: true,
+      first: item('one ', { status: 202, headers: [['X-Lab', '1']] }),
+      rest: rest(),
+    });
+
+  it('sends one chunk per part and says so', async () => {
+    await serve({
+      predict: () =>
+        streaming(async function* () {
+          yield item('two ', { status: 500 });
+          yield item('');
+          yield item('end');
+        }),
+    });
+    const { text } = await edge.exchange('GET /predictions/m HTTP/1.1\r\nHost: x\r\n\r\n');
+    const [head = '', body] = text.split(/\r\n\r\n([^]*)/);
+    expect(head).toMatch(/^HTTP\/1\.1 202 \r\n/);
+    expect(head).toContain('ts_stream_next: true');
+    expect(head).toContain('X-Lab: 1');
+    expect(head).toContain('Pragma: no-cache');
+    expect(head).toMatch(/transfer-encoding: chunked/i);
+    expect(head).not.toMatch(/content-type/i);
+    expect(body).toBe('4\r\none \r\n4\r\ntwo \r\n3\r\nend\r\n0\r\n\r\n');
+  });
+
+  it('goes out part by part', async () => {
+    let release = () => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    await serve({
+      predict: () =>
+        streaming(async function* () {
+          await held;
+          yield item('end');
+        }),
+    });
+    const reader = (await post('/predictions/m')).body?.getReader();
+    expect(Buffer.from((await reader?.read())?.value ?? []).toString()).toBe('one ');
+    release();
+    expect(Buffer.from((await reader?.read())?.value ?? []).toString()).toBe('end');
+  });
+
+  it('that fails after its first part ends the connection', async () => {
+    await serve({
+      predict: () =>
+        streaming(async function* () {
+          yield item('two ');
+          throw new MarlineError('WORKER_DIED');
+        }),
+    });
+    const { text, closed } = await edge.exchange('GET /predictions/m HTTP/1.1\r\nHost: x\r\n\r\n');
+    expect(closed).toBe(true);
+    expect(text).not.toContain('0\r\n\r\n');
+    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1);
+  });
+
+  it('goes no faster than its client reads, and ends when the client leaves', async () => {
+    let made = 0;
+    let ended = () => {};
+    const end = new Promise<void>((resolve) => (ended = resolve));
+    await serve({
+      predict: () =>
+        streaming(async function* () {
+          try {
+            for (; made < 10_000; made++) yield item('x'.repeat(64 * 1024));
+          } finally {
+            ended();
+          }
+        }),
+    });
+    const client = httpRequest(`${edge.url}/predictions/m`, { agent: false }).end();
+    const [response] = (await once(client, 'response')) as [NodeJS.ReadableStream];
+    response.pause();
+    // The producer is stuck when a second look finds it where the first one did.
+    for (let before = -1; before !== made;) {
+      before = made;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect(made).toBeLessThan(1000);
+    client.destroy();
+    await end;
+  });
+});
+
+describe('ping', () => {
+  it.each(['GET', 'POST', 'DELETE', 'OPTIONS'])('answers %s, whatever stands behind it', async (method) => {
+    await serve();
+    for (const path of ['/ping', '/ping?x=1', '/ping/more/yet']) {
+      const response = await fetch(edge.url + path, { method });
+      expect([response.status, await response.text()]).toEqual([200, '{\n  "status": "Healthy"\n}\n']);
+    }
+  });
+
+  it('is healthy while a worker starts or starts again, and not when a model has given up', async () => {
+    for (const [status, code] of [
+      ['starting', 200],
+      ['unavailable', 200],
+      ['stopped', 200],
+      ['failed', 500],
+    ] as const) {
+      await serve({ status });
+      const response = await fetch(`${edge.url}/ping`);
+      expect([status, response.status, await response.json()]).toEqual([
+        status,
+        code,
+        { status: code === 200 ? 'Healthy' : 'Unhealthy' },
+      ]);
+      if (status !== 'failed') await edge.close();
+    }
+  });
+});

@@ -1,0 +1,161 @@
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { Controller, Get, Module, Put, Res } from '@nestjs/common';
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  TorchServeRoutes,
+  answerMalformedHttp,
+  sendJson,
+  servePlanes,
+  torchServeServerOptions,
+  usePlanes,
+  useTorchServeErrors,
+  type PlaneName,
+} from '#libs/inference';
+import { edgeApp, exchange, type EdgeApp } from './edge-app.js';
+
+@Controller('models')
+@TorchServeRoutes('management')
+class ManagementRoutes {
+  @Get()
+  list(@Res() reply: FastifyReply): void {
+    sendJson(reply, 200, { models: [] });
+  }
+
+  @Put(':model/:version/set-default')
+  setDefault(@Res() reply: FastifyReply): void {
+    sendJson(reply, 200, {});
+  }
+}
+
+@Module({ controllers: [ManagementRoutes] })
+class ManagementRoutesModule {}
+
+let edge: EdgeApp;
+let management: Server;
+let port: number;
+afterEach(async () => {
+  management.close();
+  await edge.close();
+});
+
+async function serve(planes: readonly PlaneName[] = ['management']): Promise<void> {
+  const prepare = (fastify: FastifyInstance) => {
+    usePlanes(fastify);
+    useTorchServeErrors(fastify);
+    management = servePlanes(fastify, planes);
+  };
+  edge = await edgeApp({ host: ManagementRoutesModule, server: torchServeServerOptions(), prepare });
+  management.on('clientError', answerMalformedHttp).listen(0, '127.0.0.1');
+  await once(management, 'listening');
+  ({ port } = management.address() as { port: number });
+}
+
+const get = (path: string, toPort = edge.port, method = 'GET') =>
+  exchange(toPort, `${method} ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+const outcome = async (path: string, toPort?: number, method?: string) => {
+  const { text, closed } = await get(path, toPort, method);
+  const [head = '', body = ''] = text.split('\r\n\r\n');
+  const type = /"type": "(.*)"/.exec(body)?.[1];
+  return [Number(head.split(' ')[1]), ...(type === undefined ? [] : [type]), ...(closed ? ['closed'] : [])];
+};
+
+const NOT_FOUND = [404, 'ResourceNotFoundException', 'closed'];
+const NOT_ALLOWED = [405, 'MethodNotAllowedException', 'closed'];
+
+describe('the standalone listeners', () => {
+  it('serve their own plane only', async () => {
+    await serve();
+    expect(await outcome('/ping')).toEqual([200]);
+    expect(await outcome('/models')).toEqual(NOT_FOUND);
+    expect(await outcome('/models', port)).toEqual([200]);
+    expect(await outcome('/ping', port)).toEqual(NOT_FOUND);
+    expect(await outcome('/predictions/m', port, 'POST')).toEqual(NOT_FOUND);
+  });
+
+  it('may serve several planes', async () => {
+    await serve(['inference', 'management']);
+    expect(await outcome('/ping', port)).toEqual([200]);
+    expect(await outcome('/models', port)).toEqual([200]);
+  });
+
+  it('do not let a client choose the plane', async () => {
+    await serve();
+    const { text } = await exchange(
+      edge.port,
+      'GET /models HTTP/1.1\r\nHost: x\r\nplane: management\r\naccept-plane: management\r\n\r\n',
+    );
+    expect(text).toMatch(/^HTTP\/1\.1 404 /);
+  });
+
+  it.each([
+    ['GET', '/', NOT_ALLOWED],
+    ['GET', '//', NOT_ALLOWED],
+    ['POST', '/models', NOT_ALLOWED],
+    ['TRACE', '/models/', NOT_ALLOWED],
+    ['POST', '/models/m/1.0/set-default', NOT_ALLOWED],
+    ['PUT', '/models/m/1.0/other', NOT_FOUND],
+    ['GET', '/nosuch', NOT_FOUND],
+    ['GET', '/Models', NOT_FOUND],
+    ['GET', '/models;x', NOT_FOUND],
+    ['GET', '//models', NOT_FOUND],
+  ])('answer %s %s as TorchServe does', async (method, path, expected) => {
+    await serve();
+    expect(await outcome(path, port, method)).toEqual(expected);
+  });
+
+  it.each(['/ping/', '/predictions/m/', '/predictions/m/1.0/', `/predictions/m/1.0/${'x'.repeat(300)}`])(
+    'know %s',
+    async (path) => {
+      await serve();
+      expect(await outcome(path)).toEqual([200]);
+    },
+  );
+
+  it.each(['/predictions', '/predictions/'])('do not know %s', async (path) => {
+    await serve();
+    expect(await outcome(path)).toEqual(NOT_FOUND);
+  });
+
+  it.each(['/ping%zz', '/predictions/m%', '/%', `/predictions/${'n'.repeat(2000)}`])(
+    'answer the unreadable path %s with 400',
+    async (path) => {
+      await serve();
+      expect((await outcome(path)).slice(0, 2)).toEqual([400, 'BadRequestException']);
+    },
+  );
+
+  it.each([
+    'garbage\r\n\r\n',
+    'GET /ping HTTP/1.1\r\nHost : x\r\n\r\n',
+    'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy',
+    'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\nx',
+    'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
+    `GET /ping HTTP/1.1\r\nHost: x\r\n${'n'.repeat(100_000)}: x\r\n\r\n`,
+    `GET /ping?${'q'.repeat(100_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+  ])('answer what is no HTTP with 400 and close: %s', async (text) => {
+    await serve();
+    for (const toPort of [edge.port, port]) {
+      const answer = await exchange(toPort, text);
+      expect(answer.text).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
+      expect(answer.text).toContain('"message": "Invalid HTTP message."');
+      expect(answer.closed).toBe(true);
+    }
+  });
+
+  it('close after an error, once the request is here, and stay open after success', async () => {
+    await serve();
+    expect(await outcome('/predictions/nosuch', edge.port, 'POST')).toEqual([
+      404,
+      'ModelNotFoundException',
+      'closed',
+    ]);
+    const early = await exchange(
+      edge.port,
+      'POST /predictions/nosuch HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234',
+    );
+    expect([early.text.slice(9, 12), early.closed]).toEqual(['404', false]);
+    expect(await outcome('/predictions/m')).toEqual([200]);
+  });
+});
