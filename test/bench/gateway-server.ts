@@ -4,7 +4,7 @@
  */
 import 'reflect-metadata';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Controller, Get, Module, Post, Req, type DynamicModule } from '@nestjs/common';
+import { Controller, Get, HttpCode, Module, Post, Req, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
@@ -32,6 +32,7 @@ const naiveSession =
 @Controller('naive')
 class NaiveController {
   @Post()
+  @HttpCode(200)
   async predict(@Req() request: { body: Buffer }): Promise<number[]> {
     const pixels = await sharp(request.body)
       .resize(224, 224, { fit: 'cover' })
@@ -56,7 +57,7 @@ if (mode === 'marline') {
       modelStore,
       loadModels: ['cnn.mar'],
       defaultWorkersPerModel: 2,
-    }) as DynamicModule,
+    }),
   );
 }
 

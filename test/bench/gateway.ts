@@ -70,7 +70,7 @@ async function measure(mode: string, store: string): Promise<Round> {
 }
 
 function median(values: number[]): string {
-  const sorted = [...values].sort((a, b) => a - b);
+  const sorted = values.toSorted((a, b) => a - b);
   const text = (value: number | undefined) => (value ?? Number.NaN).toFixed(1);
   return `${text(sorted[Math.floor(sorted.length / 2)])} (${text(sorted[0])}–${text(sorted.at(-1))})`;
 }
@@ -87,7 +87,7 @@ try {
   const modes = ['idle', 'marline', 'naive-1', 'naive'];
   const rounds = new Map<string, Round[]>(modes.map((mode) => [mode, []]));
   for (let round = 0; round < ROUNDS; round++) {
-    for (const mode of round % 2 === 0 ? modes : [...modes].reverse())
+    for (const mode of round % 2 === 0 ? modes : modes.toReversed())
       rounds.get(mode)?.push(await measure(mode, store));
   }
   console.log(

@@ -31,6 +31,7 @@ await packArchive({
   modelName: 'mlp',
   version: '1.0',
   handler: 'tensor',
+  runtime: 'node',
   serializedFile: here('../fixtures/models/mlp.onnx'),
   exportPath: folder,
 });
@@ -68,7 +69,7 @@ try {
     }
   }
   const median = (values: readonly number[]) =>
-    [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+    values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
   const range = (values: readonly number[]) =>
     `${median(values).toFixed(3)} (${Math.min(...values).toFixed(3)}–${Math.max(...values).toFixed(3)})`;
   console.log(

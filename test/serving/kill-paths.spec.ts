@@ -172,11 +172,11 @@ describe('an image', () => {
 describe('a handler of the host', () => {
   @ModelHandler('hanging')
   class HangingHandler extends BaseHandler<string> {
-    preprocess(input: string): Tensors | Promise<Tensors> {
+    override preprocess(input: string): Tensors | Promise<Tensors> {
       return input === 'hang' ? new Promise(() => {}) : mlpInput();
     }
-    postprocess(outputs: Tensors): number {
-      return (outputs['logits']?.data as Float32Array).length;
+    override postprocess(outputs: Tensors): number {
+      return outputs['logits']?.data.length ?? 0;
     }
   }
 
