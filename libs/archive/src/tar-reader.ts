@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { pipeline } from 'node:stream/promises';
+import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { Parser, type ReadEntry } from 'tar';
 import { invalid, readFailure, unsafe } from './archive-errors.js';
@@ -28,14 +28,14 @@ export async function extractTar(
   const finished = once(parser, 'end');
   // It is awaited only after the last write; a parser that fails before must not end the process.
   finished.catch(() => undefined);
+  // The loop below meets every error of both streams; the callback only keeps them from being thrown twice.
+  const inflated = pipeline(createReadStream(path), createGunzip(), () => undefined);
   try {
-    await pipeline(createReadStream(path), createGunzip(), async (inflated: AsyncIterable<Buffer>) => {
-      for await (const chunk of plainTar(inflated, archiveBytes, limits)) {
-        if (!parser.write(chunk)) await entries.orFailure(once(parser, 'drain'));
-      }
-      parser.end();
-      await entries.orFailure(finished);
-    });
+    for await (const chunk of plainTar(inflated, archiveBytes, limits)) {
+      if (!parser.write(chunk)) await entries.orFailure(once(parser, 'drain'));
+    }
+    parser.end();
+    await entries.orFailure(finished);
     await entries.written();
   } catch (error) {
     await entries.abandon();
