@@ -25,7 +25,12 @@ interface ErrorKind {
   readonly message: (details: Record<string, unknown>) => string;
 }
 
-function kind(status: number, grpc: GrpcStatus, type: string, message: ErrorKind['message'] | string): ErrorKind {
+function kind(
+  status: number,
+  grpc: GrpcStatus,
+  type: string,
+  message: ErrorKind['message'] | string,
+): ErrorKind {
   return { status, grpc, type, message: typeof message === 'string' ? () => message : message };
 }
 
@@ -38,16 +43,48 @@ const reason = (details: Record<string, unknown>) => String(details['reason']);
 const KINDS = {
   BAD_REQUEST: kind(400, 'INVALID_ARGUMENT', 'BadRequestException', reason),
   INVALID_INPUT: kind(400, 'INVALID_ARGUMENT', 'BadRequestException', reason),
-  PAYLOAD_TOO_LARGE: kind(413, 'RESOURCE_EXHAUSTED', 'BadRequestException', (d) => `The request body exceeds ${d['limitBytes']} bytes.`),
-  RESOURCE_NOT_FOUND: kind(404, 'NOT_FOUND', 'ResourceNotFoundException', 'Requested resource is not found, please refer to API document.'),
-  METHOD_NOT_ALLOWED: kind(405, 'UNIMPLEMENTED', 'MethodNotAllowedException', 'Requested method is not allowed, please refer to API document.'),
+  PAYLOAD_TOO_LARGE: kind(
+    413,
+    'RESOURCE_EXHAUSTED',
+    'BadRequestException',
+    (d) => `The request body exceeds ${d['limitBytes']} bytes.`,
+  ),
+  RESOURCE_NOT_FOUND: kind(
+    404,
+    'NOT_FOUND',
+    'ResourceNotFoundException',
+    'Requested resource is not found, please refer to API document.',
+  ),
+  METHOD_NOT_ALLOWED: kind(
+    405,
+    'UNIMPLEMENTED',
+    'MethodNotAllowedException',
+    'Requested method is not allowed, please refer to API document.',
+  ),
 
   MODEL_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelNotFoundException', (d) => `Model not found: ${d['model']}`),
-  MODEL_VERSION_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelVersionNotFoundException', (d) => String(d['reason'] ?? `Model version: ${d['version']} does not exist for model: ${d['model']}`)),
-  MODEL_VERSION_EXISTS: kind(409, 'ALREADY_EXISTS', 'ConflictStatusException', (d) => `Model version ${d['version']} is already registered for model ${d['model']}`),
-  DEFAULT_VERSION_IN_USE: kind(403, 'FAILED_PRECONDITION', 'InvalidModelVersionException', (d) => `Cannot remove default version for model ${d['model']}`),
+  MODEL_VERSION_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelVersionNotFoundException', (d) =>
+    String(d['reason'] ?? `Model version: ${d['version']} does not exist for model: ${d['model']}`),
+  ),
+  MODEL_VERSION_EXISTS: kind(
+    409,
+    'ALREADY_EXISTS',
+    'ConflictStatusException',
+    (d) => `Model version ${d['version']} is already registered for model ${d['model']}`,
+  ),
+  DEFAULT_VERSION_IN_USE: kind(
+    403,
+    'FAILED_PRECONDITION',
+    'InvalidModelVersionException',
+    (d) => `Cannot remove default version for model ${d['model']}`,
+  ),
 
-  ARCHIVE_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelNotFoundException', (d) => `Model not found at: ${d['url']}`),
+  ARCHIVE_NOT_FOUND: kind(
+    404,
+    'NOT_FOUND',
+    'ModelNotFoundException',
+    (d) => `Model not found at: ${d['url']}`,
+  ),
   ARCHIVE_URL_REFUSED: kind(404, 'PERMISSION_DENIED', 'ModelNotFoundException', reason),
   ARCHIVE_INVALID: kind(400, 'INVALID_ARGUMENT', 'InvalidModelException', reason),
   ARCHIVE_UNSAFE: kind(500, 'INVALID_ARGUMENT', 'InternalServerException', reason),
@@ -64,17 +101,42 @@ const KINDS = {
   QUEUE_FULL: kind(503, 'RESOURCE_EXHAUSTED', 'ServiceUnavailableException', noWorker),
   SHUTTING_DOWN: kind(503, 'UNAVAILABLE', 'ServiceUnavailableException', 'The server is shutting down.'),
   WORKER_DIED: kind(500, 'INTERNAL', 'InternalServerException', 'Worker died.'),
-  WORKER_START_TIMEOUT: kind(500, 'INTERNAL', 'InternalServerException', (d) => `The worker was not ready within ${d['timeoutMs']} ms.`),
-  WORKERS_NOT_STARTED: kind(500, 'INTERNAL', 'InternalServerException', (d) => `Failed to start workers for model ${d['model']} version: ${d['version']}`),
+  WORKER_START_TIMEOUT: kind(
+    500,
+    'INTERNAL',
+    'InternalServerException',
+    (d) => `The worker was not ready within ${d['timeoutMs']} ms.`,
+  ),
+  WORKERS_NOT_STARTED: kind(
+    500,
+    'INTERNAL',
+    'InternalServerException',
+    (d) => `Failed to start workers for model ${d['model']} version: ${d['version']}`,
+  ),
 
   PREDICTION_FAILED: kind(503, 'INTERNAL', 'InternalServerException', 'Prediction failed'),
   PREDICTION_EXCEPTION: kind(500, 'INTERNAL', 'InternalServerException', reason),
   INVALID_OUTPUT: kind(503, 'INTERNAL', 'InternalServerException', 'Invalid model predict output'),
-  BATCH_LENGTH_MISMATCH: kind(503, 'INTERNAL', 'InternalServerException', 'number of batch response mismatched'),
-  OUTPUT_NOT_SERIALIZABLE: kind(503, 'INTERNAL', 'InternalServerException', 'Unsupported model output data type.'),
+  BATCH_LENGTH_MISMATCH: kind(
+    503,
+    'INTERNAL',
+    'InternalServerException',
+    'number of batch response mismatched',
+  ),
+  OUTPUT_NOT_SERIALIZABLE: kind(
+    503,
+    'INTERNAL',
+    'InternalServerException',
+    'Unsupported model output data type.',
+  ),
   OUT_OF_RESOURCES: kind(507, 'RESOURCE_EXHAUSTED', 'InternalServerException', 'Out of resources'),
 
-  DEADLINE_EXCEEDED: kind(504, 'DEADLINE_EXCEEDED', 'RequestTimeoutException', (d) => `The request was not answered within its deadline of ${d['deadlineMs']} ms.`),
+  DEADLINE_EXCEEDED: kind(
+    504,
+    'DEADLINE_EXCEEDED',
+    'RequestTimeoutException',
+    (d) => `The request was not answered within its deadline of ${d['deadlineMs']} ms.`,
+  ),
   REQUEST_CANCELLED: kind(499, 'CANCELLED', 'RequestCancelledException', 'The caller cancelled the request.'),
   INTERNAL: kind(500, 'INTERNAL', 'InternalServerException', 'Internal error; the log has the cause.'),
 } satisfies Record<string, ErrorKind>;
@@ -140,11 +202,19 @@ export class MarlineError extends Error {
 
 /** True for a MarlineError, also for one of another copy of this package. */
 export function isMarlineError(error: unknown): error is MarlineError {
-  return error instanceof Error && typeof (error as Partial<MarlineError>).code === 'string' && (error as MarlineError).code in KINDS;
+  return (
+    error instanceof Error &&
+    typeof (error as Partial<MarlineError>).code === 'string' &&
+    (error as MarlineError).code in KINDS
+  );
 }
 
 /** `error` itself when it is one of ours; otherwise a new error of `code` that keeps it as its cause. */
-export function toMarlineError(error: unknown, code: ErrorCode = 'INTERNAL', details: ErrorDetails = {}): MarlineError {
+export function toMarlineError(
+  error: unknown,
+  code: ErrorCode = 'INTERNAL',
+  details: ErrorDetails = {},
+): MarlineError {
   if (isMarlineError(error)) return error;
   return new MarlineError(code, { reason: messageOf(error), ...details }, { cause: error });
 }

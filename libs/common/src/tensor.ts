@@ -86,12 +86,16 @@ export function elementCount(shape: readonly number[]): number {
   let count = 1n;
   for (const dimension of shape) {
     if (!Number.isSafeInteger(dimension) || dimension < 0) {
-      throw new MarlineError('INVALID_INPUT', { reason: `Shape [${shape}] has the dimension ${dimension}; a dimension is a whole number from 0 up.` });
+      throw new MarlineError('INVALID_INPUT', {
+        reason: `Shape [${shape}] has the dimension ${dimension}; a dimension is a whole number from 0 up.`,
+      });
     }
     count *= BigInt(dimension);
   }
   if (count > BigInt(MAX_ELEMENTS)) {
-    throw new MarlineError('INVALID_INPUT', { reason: `Shape [${shape}] has ${count} elements; at most ${MAX_ELEMENTS} are allowed.` });
+    throw new MarlineError('INVALID_INPUT', {
+      reason: `Shape [${shape}] has ${count} elements; at most ${MAX_ELEMENTS} are allowed.`,
+    });
   }
   return Number(count);
 }
@@ -110,14 +114,17 @@ export function tensor(dtype: DType, data: TensorData, shape: readonly number[])
   }
   const expected = elementCount(shape);
   if (data.length !== expected) {
-    throw new MarlineError('INVALID_INPUT', { reason: `Shape [${shape}] needs ${expected} elements, the data has ${data.length}.` });
+    throw new MarlineError('INVALID_INPUT', {
+      reason: `Shape [${shape}] needs ${expected} elements, the data has ${data.length}.`,
+    });
   }
   return { dtype, data, shape };
 }
 
 /** True for a record of tensors, as told by the shape of its values. */
 export function isTensors(value: unknown): value is Tensors {
-  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || Array.isArray(value)) return false;
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || Array.isArray(value))
+    return false;
   const values = Object.values(value);
   return values.length > 0 && values.every(isTensor);
 }
@@ -125,7 +132,12 @@ export function isTensors(value: unknown): value is Tensors {
 function isTensor(value: unknown): value is Tensor {
   if (typeof value !== 'object' || value === null) return false;
   const { dtype, shape, data } = value as Partial<Tensor>;
-  return typeof dtype === 'string' && isDType(dtype) && Array.isArray(shape) && (ArrayBuffer.isView(data) || Array.isArray(data));
+  return (
+    typeof dtype === 'string' &&
+    isDType(dtype) &&
+    Array.isArray(shape) &&
+    (ArrayBuffer.isView(data) || Array.isArray(data))
+  );
 }
 
 /** The buffers of tensors that may be transferred: each once, and none that is a view into a larger pool. */
@@ -133,7 +145,8 @@ export function transferablesOf(tensors: Tensors): ArrayBuffer[] {
   const buffers = new Set<ArrayBuffer>();
   for (const { data } of Object.values(tensors)) {
     if (Array.isArray(data)) continue;
-    if (data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength) buffers.add(data.buffer);
+    if (data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength)
+      buffers.add(data.buffer);
   }
   return [...buffers];
 }

@@ -12,11 +12,17 @@ export { ModelRuntime, type ModelStatus, type WorkerInfo } from './model-runtime
 export { detectDevices, type Device } from './devices.js';
 export { ServedModel, type PredictOptions } from './served-model.js';
 export { InjectModel, getModelToken } from './inject-model.js';
-export { Infer, Inferred, type InferOptions, type InferRequest, type Inference } from './infer.interceptor.js';
+export {
+  Infer,
+  Inferred,
+  type InferOptions,
+  type InferRequest,
+  type Inference,
+} from './infer.interceptor.js';
 export { TorchServeRoutes } from './torchserve-routes.js';
 export { AccessGuard, getAccessGuardsToken } from './access.guard.js';
 export { TorchServeExceptionFilter } from './exception.filter.js';
 export { Plane, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
 export { sendBody, sendJson, type ResponseHead } from './response-head.js';
-export { answerMalformedHttp, torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';
+export { torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';

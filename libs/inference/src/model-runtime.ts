@@ -150,16 +150,14 @@ export class ModelRuntime {
   }
 
   workers(): WorkerInfo[] {
-    return this.#pool
-      .workers()
-      .map(({ model, id, startedAt, state, pid, error }) => ({
-        id,
-        startedAt,
-        state,
-        pid,
-        gpuId: this.#loader.gpuIdOf(model),
-        error,
-      }));
+    return this.#pool.workers().map(({ model, id, startedAt, state, pid, error }) => ({
+      id,
+      startedAt,
+      state,
+      pid,
+      gpuId: this.#loader.gpuIdOf(model),
+      error,
+    }));
   }
 
   queue(): { readonly remainingCapacity: number; readonly pendingRequests: number } {
