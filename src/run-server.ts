@@ -13,6 +13,9 @@ const API_NAMES = { inference: 'Inference', management: 'Management', metrics: '
 /** How much longer than the drain a stop may take before the process is killed. */
 const STOP_GRACE_MS = 5_000;
 
+/** One Ctrl-C arrives twice when npm runs the server: from the terminal, and passed on by npm. */
+const ECHO_MS = 500;
+
 /**
  * Runs the server until SIGTERM or SIGINT, and resolves when it has stopped.
  * @throws MarlineError `OPTIONS_INVALID` when it cannot start
@@ -77,14 +80,17 @@ function logListeners(
 /** Resolves at the first SIGTERM or SIGINT. A second one kills the process. */
 function untilStopRequested(logger: Logger): Promise<void> {
   return new Promise((resolve) => {
-    let requested = false;
+    let requestedAt: number | undefined;
     const onSignal = (signal: NodeJS.Signals) => {
-      if (requested) kill(logger, `${signal} came a second time.`);
-      requested = true;
-      logger.log(
-        `${signal}: answering what was accepted, then stopping. A second ${signal} kills the process.`,
-      );
-      resolve();
+      if (requestedAt === undefined) {
+        requestedAt = performance.now();
+        logger.log(
+          `${signal}: answering what was accepted, then stopping. Another ${signal} kills the process.`,
+        );
+        resolve();
+      } else if (performance.now() - requestedAt > ECHO_MS) {
+        kill(logger, `${signal} came again.`);
+      }
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);

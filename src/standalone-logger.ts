@@ -1,4 +1,7 @@
+import { isatty } from 'node:tty';
 import { ConsoleLogger } from '@nestjs/common';
+
+const STDOUT = 1;
 
 /** What Nest tells about its own start: of no use to who runs a server. */
 const FRAMEWORK = new Set([
@@ -15,7 +18,7 @@ export class StandaloneLogger extends ConsoleLogger {
     super({
       prefix: 'Marline',
       logLevels: ['log', 'warn', 'error', 'fatal'],
-      colors: process.stdout.isTTY === true,
+      colors: isatty(STDOUT) && !process.env['NO_COLOR'],
     });
   }
 

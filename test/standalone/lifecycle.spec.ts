@@ -126,8 +126,10 @@ describe('the life of the standalone server', () => {
     await begin(running);
     running.signal('SIGTERM');
     await running.printed('SIGTERM: answering what was accepted');
-    running.signal('SIGTERM');
+    const again = setInterval(() => running.signal('SIGTERM'), 100);
     expect(await running.exited()).toBe('SIGKILL');
+    clearInterval(again);
+    expect(running.output).toContain('SIGTERM came again.');
   });
 
   it('serves the others when an archive at start is corrupt, and says which', async () => {
