@@ -15,6 +15,8 @@ export function sessionOptions(plan: Omit<SessionPlan, 'path'>): InferenceSessio
     intraOpNumThreads: plan.intraOpThreads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
+    // A planned block of memory per input shape costs a worker of a ResNet-50 6 MB and saves no time that can be measured.
+    enableMemPattern: false,
     logSeverityLevel: LOG_FATAL_ONLY,
     // Optimising the shared form again would copy the weights that it maps.
     graphOptimizationLevel: plan.shared ? 'disabled' : 'all',

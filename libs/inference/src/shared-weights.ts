@@ -42,7 +42,7 @@ const caches = new Map<string, Promise<ContentCache>>();
 
 /**
  * Tries a model in a child process and, when it is large, makes the form whose weights all workers share: four workers of a
- * 102 MB model then need 268 MB instead of 1,146. Kept in a cache by the digest of the model and by all else that the
+ * 102 MB model then need about 300 MB instead of 1,200. Kept in a cache by the digest of the model and by all else that the
  * form depends on, so that a model that was tried before is not loaded again. The original is used when the
  * optimised form has other inputs, outputs or answers.
  * @throws MarlineError `MODEL_INVALID`, `OUT_OF_RESOURCES`
