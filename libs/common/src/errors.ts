@@ -23,6 +23,8 @@ interface ErrorKind {
   /** The simple Java class name that TorchServe writes as `type` in an error body. */
   readonly type: string;
   readonly message: (details: Record<string, unknown>) => string;
+  /** TorchServe's own text, where ours says more. */
+  readonly torchServeMessage?: (details: Record<string, unknown>) => string;
 }
 
 function kind(
@@ -30,8 +32,15 @@ function kind(
   grpc: GrpcStatus,
   type: string,
   message: ErrorKind['message'] | string,
+  torchServeMessage?: ErrorKind['torchServeMessage'],
 ): ErrorKind {
-  return { status, grpc, type, message: typeof message === 'string' ? () => message : message };
+  return {
+    status,
+    grpc,
+    type,
+    message: typeof message === 'string' ? () => message : message,
+    torchServeMessage,
+  };
 }
 
 const reason = (details: Record<string, unknown>) => String(details['reason']);
@@ -97,8 +106,21 @@ const KINDS = {
   RUNTIME_UNSUPPORTED: kind(500, 'UNIMPLEMENTED', 'InternalServerException', reason),
   OPTIONS_INVALID: kind(500, 'FAILED_PRECONDITION', 'InternalServerException', reason),
 
-  NO_WORKER: kind(503, 'UNAVAILABLE', 'ServiceUnavailableException', noWorker),
-  QUEUE_FULL: kind(503, 'RESOURCE_EXHAUSTED', 'ServiceUnavailableException', noWorker),
+  NO_WORKER: kind(
+    503,
+    'UNAVAILABLE',
+    'ServiceUnavailableException',
+    (d) =>
+      `Model "${d['model']}" has no worker that could serve the request. Scale it up, or look at its state for why its workers failed.`,
+    noWorker,
+  ),
+  QUEUE_FULL: kind(
+    503,
+    'RESOURCE_EXHAUSTED',
+    'ServiceUnavailableException',
+    (d) => `The queue of model "${d['model']}" is full. Try again later, or give the model more workers.`,
+    noWorker,
+  ),
   SHUTTING_DOWN: kind(503, 'UNAVAILABLE', 'ServiceUnavailableException', 'The server is shutting down.'),
   WORKER_DIED: kind(500, 'INTERNAL', 'InternalServerException', 'Worker died.'),
   WORKER_START_TIMEOUT: kind(
@@ -141,7 +163,7 @@ const KINDS = {
   INTERNAL: kind(500, 'INTERNAL', 'InternalServerException', 'Internal error; the log has the cause.'),
 } satisfies Record<string, ErrorKind>;
 
-// TorchServe writes the quote after the version only; clients that match its text depend on that.
+// One text for both, and with a version its quote is misplaced; clients that match its text depend on that.
 function noWorker(details: Record<string, unknown>): string {
   const { model, version } = details;
   const subject = version === undefined ? `Model "${model}"` : `Model "${model}" Version ${version}"`;
@@ -193,6 +215,11 @@ export class MarlineError extends Error {
   /** TorchServe's name for this error, the `type` of its error bodies. */
   get type(): string {
     return KINDS[this.code].type;
+  }
+
+  /** What TorchServe's routes say: its text where clients may match on it, else {@link MarlineError.message}. */
+  get torchServeMessage(): string {
+    return KINDS[this.code].torchServeMessage?.(this.details) ?? this.message;
   }
 
   toJSON(): EncodedError {

@@ -22,7 +22,6 @@ export {
   isDType,
   isTensors,
   tensor,
-  transferablesOf,
   type DType,
   type Tensor,
   type TensorData,

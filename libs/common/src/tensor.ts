@@ -139,14 +139,3 @@ function isTensor(value: unknown): value is Tensor {
     (ArrayBuffer.isView(data) || Array.isArray(data))
   );
 }
-
-/** The buffers of tensors that may be transferred: each once, and none that is a view into a larger pool. */
-export function transferablesOf(tensors: Tensors): ArrayBuffer[] {
-  const buffers = new Set<ArrayBuffer>();
-  for (const { data } of Object.values(tensors)) {
-    if (Array.isArray(data)) continue;
-    if (data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength)
-      buffers.add(data.buffer);
-  }
-  return [...buffers];
-}

@@ -28,7 +28,7 @@ export class TorchServeExceptionFilter implements ExceptionFilter<MarlineError> 
 
 /** TorchServe's error body; when workers did not start, also `cause`: why. */
 export function errorBody(error: MarlineError): Record<string, unknown> {
-  const { status, type, message } = error;
+  const { status, type, torchServeMessage: message } = error;
   const cause = error.code === 'WORKERS_NOT_STARTED' ? causeText(error) : '';
   return { code: status, type, message, ...(cause === '' ? {} : { cause }) };
 }
