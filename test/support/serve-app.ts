@@ -2,11 +2,16 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import type { DynamicModule, LoggerService, Provider, Type } from '@nestjs/common';
+import { Module, type DynamicModule, type LoggerService, type Provider, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { packArchive, type PackOptions } from '#libs/archive';
-import { MarlineModule, ModelRegistry, type MarlineModuleOptions, type MarlineModuleShape } from '#libs/serve';
+import {
+  MarlineModule,
+  ModelRegistry,
+  type MarlineModuleOptions,
+  type MarlineModuleShape,
+} from '#libs/serve';
 import { fixture } from './open-registry.js';
 
 type Pack = Pick<PackOptions, 'handler' | 'serializedFile' | 'extraFiles' | 'configFile' | 'runtime'>;
@@ -14,7 +19,11 @@ type Pack = Pick<PackOptions, 'handler' | 'serializedFile' | 'extraFiles' | 'con
 /** The models of test/fixtures; paths are relative to it. */
 const FIXTURES = {
   mnist: { serializedFile: 'models/mnist_cnn.onnx', handler: 'handlers/mnist_handler.mjs' },
-  efficientnet: { serializedFile: 'models/efficientnet-lite0-int8.onnx', handler: 'image_classifier', extraFiles: ['models/index_to_name.json'] },
+  efficientnet: {
+    serializedFile: 'models/efficientnet-lite0-int8.onnx',
+    handler: 'image_classifier',
+    extraFiles: ['models/index_to_name.json'],
+  },
   mlp: { serializedFile: 'models/mlp.onnx', handler: 'tensor' },
   slow: { handler: 'handlers/slow_handler.mjs' },
   faulty: { handler: 'handlers/faulty_handler.mjs' },
@@ -37,11 +46,25 @@ export interface FixtureArchive extends Partial<Pack> {
 
 /** Packs a fixture into a folder. @returns the archive's file name */
 export async function packFixture(folder: string, archive: FixtureName | FixtureArchive): Promise<string> {
-  const { fixture: name, name: modelName = name, version = '1.0', file = modelName, ...pack }: FixtureArchive =
-    typeof archive === 'string' ? { fixture: archive } : archive;
+  const {
+    fixture: name,
+    name: modelName = name,
+    version = '1.0',
+    file = modelName,
+    ...pack
+  }: FixtureArchive = typeof archive === 'string' ? { fixture: archive } : archive;
   const home = join(folder, file === modelName ? '.' : file);
   await mkdir(home, { recursive: true });
-  await packArchive({ modelName, version, cwd: fixture('.'), exportPath: home, force: true, runtime: 'node', ...FIXTURES[name], ...pack });
+  await packArchive({
+    modelName,
+    version,
+    cwd: fixture('.'),
+    exportPath: home,
+    force: true,
+    runtime: 'node',
+    ...FIXTURES[name],
+    ...pack,
+  });
   return file === modelName ? `${modelName}.mar` : join(file, `${modelName}.mar`);
 }
 
@@ -61,7 +84,13 @@ export async function modelFolder(archives: readonly (FixtureName | FixtureArchi
   await mkdir(store);
   const files: string[] = [];
   for (const archive of archives) files.push(await packFixture(store, archive));
-  return { store, cacheDir, files, pack: (archive) => packFixture(store, archive), remove: () => rm(folder, { recursive: true, force: true }) };
+  return {
+    store,
+    cacheDir,
+    files,
+    pack: (archive) => packFixture(store, archive),
+    remove: () => rm(folder, { recursive: true, force: true }),
+  };
 }
 
 export interface ServeAppOptions extends MarlineModuleShape {
@@ -86,6 +115,7 @@ export interface ServedApp {
   close(): Promise<void>;
 }
 
+@Module({})
 class TestApplicationModule {}
 
 /**
@@ -93,7 +123,16 @@ class TestApplicationModule {}
  * @example const { url, close } = await serveApp({ models: ['mnist'] });
  */
 export async function serveApp(options: ServeAppOptions = {}): Promise<ServedApp> {
-  const { models = [], handlers = [], controllers = [], inject = [], ready = true, logger, options: values, ...shape } = options;
+  const {
+    models = [],
+    handlers = [],
+    controllers = [],
+    inject = [],
+    ready = true,
+    logger,
+    options: values,
+    ...shape
+  } = options;
   const folder = await modelFolder(models);
   try {
     const marline = MarlineModule.forRoot({
@@ -110,7 +149,10 @@ export async function serveApp(options: ServeAppOptions = {}): Promise<ServedApp
       providers: [...handlers],
       controllers: [...controllers],
     };
-    const app = await NestFactory.create<NestFastifyApplication>(module, new FastifyAdapter(), { logger: logger ?? false, abortOnError: false });
+    const app = await NestFactory.create<NestFastifyApplication>(module, new FastifyAdapter(), {
+      logger: logger ?? false,
+      abortOnError: false,
+    });
     await app.listen(0, '127.0.0.1');
     const registry = app.get(ModelRegistry);
     if (ready) await untilReady(registry);
@@ -127,11 +169,13 @@ export async function serveApp(options: ServeAppOptions = {}): Promise<ServedApp
 
 /** Resolves when all registered models are ready. @throws why, when one never will be */
 export async function untilReady(registry: ModelRegistry): Promise<void> {
-  for (const [name, error] of registry.startupFailures) throw new Error(`${name} was not loaded`, { cause: error });
+  for (const [name, error] of registry.startupFailures)
+    throw new Error(`${name} was not loaded`, { cause: error });
   for (;;) {
     const states = registry.all().map((runtime) => runtime.status());
     if (states.every(({ status }) => status === 'ready' || status === 'stopped')) return;
-    for (const { status, error } of states) if (status === 'failed') throw error ?? new Error('A model failed.');
+    for (const { status, error } of states)
+      if (status === 'failed') throw error ?? new Error('A model failed.');
     await setTimeout(10);
   }
 }

@@ -1,12 +1,4 @@
-import {
-  Controller,
-  Get,
-  Param,
-  Res,
-  ServiceUnavailableException,
-  UseFilters,
-  UseGuards,
-} from '@nestjs/common';
+import { Controller, Get, Param, Res, ServiceUnavailableException } from '@nestjs/common';
 import {
   HealthCheck,
   HealthCheckService,
