@@ -1,7 +1,10 @@
 import { mkdir, readFile, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { ZipFile } from 'yazl';
 import { tarOf, tgzOf, zipOf, type TarPart, type ZipPart } from '../archive/hostile-archives.js';
 import { storeFolder, type StoreFolder } from '../archive/model-store-folder.js';
 
@@ -330,6 +333,43 @@ describe('archives that lie or are damaged', () => {
       code: 'ARCHIVE_INVALID',
       status: 400,
     });
+  });
+});
+
+describe('archives of other writers', () => {
+  it('reads 64-bit sizes and sizes behind the content', async () => {
+    const folder = await storeFolder();
+    const zip = new ZipFile();
+    zip.addReadStream(Readable.from(['streamed']), 'streamed', { forceZip64Format: true });
+    zip.addBuffer(Buffer.from('buffered'), 'buffered', { forceZip64Format: true, compress: false });
+    zip.addEmptyDirectory('folder');
+    zip.end({ forceZip64Format: true, comment: '' });
+    await folder.put('m.mar', await buffer(zip.outputStream));
+    const archive = await folder.store.open('m.mar');
+    expect((await readdir(archive.dir)).toSorted()).toEqual(['buffered', 'folder', 'streamed']);
+    expect(await readFile(join(archive.dir, 'streamed'), 'utf8')).toBe('streamed');
+    await archive.release();
+  });
+
+  it('reads a tar with dots before its paths, and one of a single file', async () => {
+    const folder = await storeFolder();
+    await folder.put(
+      'dots.model',
+      tgzOf([
+        { name: './', type: 'Directory' },
+        { name: './dir/', type: 'Directory' },
+        { name: './dir/a', data: 'a' },
+      ]),
+    );
+    await folder.put('single.tgz', tgzOf([{ name: 'handler.py', data: 'a', type: 'OldFile' }]));
+    const [dots, single] = await Promise.all(
+      ['dots.model', 'single.tgz'].map((name) => folder.store.open(name)),
+    );
+    expect([await readdir(join(dots!.dir, 'dir')), await readdir(single!.dir)]).toEqual([
+      ['a'],
+      ['handler.py'],
+    ]);
+    await Promise.all([dots!.release(), single!.release()]);
   });
 });
 
