@@ -133,15 +133,17 @@ export class ModelLoader {
 
   #prepareModel(path: string): Promise<PreparedModel> {
     const { cacheDir, shareWeightsAboveBytes, intraOpThreads } = this.#host.options;
-    return prepareModel(path, { cacheDir, thresholdBytes: shareWeightsAboveBytes, intraOpThreads });
+    const timeoutMs = this.#model.settings.startupTimeout * 1000;
+    return prepareModel(path, { cacheDir, thresholdBytes: shareWeightsAboveBytes, intraOpThreads, timeoutMs });
   }
 
   #session(device: Device, gpuId: number | null): SessionPlan | null {
     if (this.#weights === undefined) return null;
-    const { path, shared } = this.#weights;
     const { executionProvider } = device;
+    // The shared form is laid out for the CPU.
+    const shared = this.#weights.shared && executionProvider === 'cpu';
     return {
-      path,
+      path: shared ? this.#weights.path : this.#weights.originalPath,
       shared,
       executionProvider,
       deviceId: gpuId,
