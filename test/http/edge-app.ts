@@ -1,4 +1,3 @@
-import { connect } from 'node:net';
 import { Module, type CanActivate, type Type } from '@nestjs/common';
 import { HttpAdapterHost, NestFactory, RouterModule } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -15,6 +14,7 @@ import {
 import { BatchingInterceptor } from '../../libs/inference/src/batching.interceptor.js';
 import { PingController } from '../../libs/inference/src/ping.controller.js';
 import { PredictionsController } from '../../libs/inference/src/predictions.controller.js';
+import { exchange, type Exchange } from '../support/http-exchange.js';
 
 export interface EdgeOptions {
   /** What the model `m` (versions 1.0 and 2.0) answers. */
@@ -29,11 +29,6 @@ export interface EdgeOptions {
   readonly server?: FastifyServerOptions;
   /** Called before the application is initialised. */
   readonly prepare?: (fastify: FastifyInstance) => void;
-}
-
-export interface Exchange {
-  readonly text: string;
-  readonly closed: boolean;
 }
 
 export interface EdgeApp {
@@ -80,32 +75,6 @@ export async function edgeApp(options: EdgeOptions = {}): Promise<EdgeApp> {
     exchange: (text) => exchange(port, text),
     close: () => app.close(),
   };
-}
-
-/** Writes bytes to a fresh connection; resolves to the answer when it is complete, or when the server closes the connection. */
-export function exchange(port: number, text: string): Promise<Exchange> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write(text, 'latin1'));
-    let received = '';
-    const finish = (closed: boolean) => {
-      socket.destroy();
-      resolve({ text: received, closed });
-    };
-    socket.on('data', (chunk) => {
-      received += chunk.toString('latin1');
-      if (isComplete(received)) finish(false);
-    });
-    socket.on('close', () => finish(true));
-    socket.on('error', (error) => (received === '' ? reject(error) : finish(true)));
-  });
-}
-
-// After an answer that announces it, the end of the connection is waited for.
-function isComplete(text: string): boolean {
-  const [, head = '', body = ''] = /^([^]*?)\r\n\r\n([^]*)$/.exec(text) ?? [];
-  if (head === '' || /^connection: close$/im.test(head)) return false;
-  if (/^transfer-encoding: chunked$/im.test(head)) return body.endsWith('0\r\n\r\n');
-  return body.length === Number(/^content-length: (\d+)$/im.exec(head)?.[1]);
 }
 
 function rootModule({ mount, host, guards, maxRequestSize = 1_000_000, ...model }: EdgeOptions): Type {

@@ -18,7 +18,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { map } from 'rxjs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { installRawBody, type PredictionRequest } from '#libs/inference';
-import { answer, edgeApp, exchange, parametersOf, type EdgeApp } from './edge-app.js';
+import { answer, edgeApp, parametersOf, type EdgeApp } from './edge-app.js';
+import { exchange } from '../support/http-exchange.js';
 
 class Teapot extends Error {}
 

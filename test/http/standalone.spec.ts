@@ -5,7 +5,6 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   TorchServeRoutes,
-  answerMalformedHttp,
   sendJson,
   servePlanes,
   torchServeServerOptions,
@@ -13,7 +12,8 @@ import {
   useTorchServeErrors,
   type PlaneName,
 } from '#libs/inference';
-import { edgeApp, exchange, type EdgeApp } from './edge-app.js';
+import { edgeApp, type EdgeApp } from './edge-app.js';
+import { exchange } from '../support/http-exchange.js';
 
 @Controller('models')
 @TorchServeRoutes('management')
@@ -47,7 +47,7 @@ async function serve(planes: readonly PlaneName[] = ['management']): Promise<voi
     management = servePlanes(fastify, planes);
   };
   edge = await edgeApp({ host: ManagementRoutesModule, server: torchServeServerOptions(), prepare });
-  management.on('clientError', answerMalformedHttp).listen(0, '127.0.0.1');
+  management.listen(0, '127.0.0.1');
   await once(management, 'listening');
   ({ port } = management.address() as { port: number });
 }
@@ -151,11 +151,11 @@ describe('the standalone listeners', () => {
       'ModelNotFoundException',
       'closed',
     ]);
-    const early = await exchange(
-      edge.port,
-      'POST /predictions/nosuch HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234',
-    );
-    expect([early.text.slice(9, 12), early.closed]).toEqual(['404', false]);
+    const head = 'POST /predictions/nosuch HTTP/1.1\r\nHost: x\r\nContent-Length: ';
+    const short = await exchange(edge.port, `${head}4\r\n\r\n1234`);
+    expect([short.text.slice(9, 12), short.closed]).toEqual(['404', true]);
+    const long = await exchange(edge.port, `${head}900000\r\n\r\n1234`);
+    expect([long.text.slice(9, 12), long.closed]).toEqual(['404', false]);
     expect(await outcome('/predictions/m')).toEqual([200]);
   });
 });

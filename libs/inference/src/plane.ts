@@ -42,7 +42,8 @@ export function usePlanes(fastify: FastifyInstance, ownPlanes: readonly PlaneNam
 }
 
 /**
- * A further listener of the same application that serves other planes. The caller listens on it and closes it.
+ * A further listener of the same application that serves other planes, with the time limits of its own and the same answer
+ * to what is no HTTP. The caller listens on it and closes it.
  * @example servePlanes(fastify, ['management']).listen(8081, '127.0.0.1');
  */
 export function servePlanes(fastify: FastifyInstance, planes: readonly PlaneName[]): Server {
@@ -50,6 +51,8 @@ export function servePlanes(fastify: FastifyInstance, planes: readonly PlaneName
     planesOfRequest.set(request, planes);
     fastify.routing(request, response);
   });
+  for (const listener of fastify.server.listeners('clientError'))
+    server.on('clientError', listener as () => void);
   const { keepAliveTimeout, requestTimeout, headersTimeout } = fastify.server;
   return Object.assign(server, { keepAliveTimeout, requestTimeout, headersTimeout });
 }

@@ -39,6 +39,7 @@ const CACHE_FIELDS: readonly Header[] = [
 ];
 // What Fastify calls a buffer that nobody described; TorchServe says nothing about those.
 const FASTIFY_DEFAULT_TYPE = 'application/octet-stream';
+const AWAITED_BYTES = 64 * 1024;
 
 const closesOnError = new WeakSet<FastifyInstance>();
 
@@ -60,9 +61,9 @@ export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer |
     fields.set(field[0].toLowerCase(), field);
   for (const [name, value] of fields.values()) reply.header(name, value);
   reply.code(head.status);
-  if (mustClose(reply, head.status)) reply.header('connection', 'close');
   shapeHead(reply.raw, fields, head.reason);
-  reply.send(body);
+  if (head.status >= 400 && closesOnError.has(reply.server)) sendAndClose(reply, body);
+  else reply.send(body);
 }
 
 /** Sends JSON as TorchServe's front end writes it: two blanks of indentation and a final line feed. */
@@ -89,11 +90,16 @@ function isSendable([name, value]: Header): boolean {
   }
 }
 
-// Closing while the client still sends would reset the connection and lose the answer.
-function mustClose({ request, server }: FastifyReply, status: number): boolean {
-  if (status < 400 || !closesOnError.has(server)) return false;
-  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
-  return request.raw.complete || (length === undefined && encoding === undefined);
+// Closing while the client still sends would reset the connection and lose the answer: a short rest of the request is
+// awaited, and for a long one the connection stays.
+function sendAndClose(reply: FastifyReply, body: Buffer | Readable): void {
+  const { raw, headers } = reply.request;
+  const length =
+    headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? 0) : Infinity;
+  const close = () => void reply.header('connection', 'close').send(body);
+  if (raw.complete || length === 0) close();
+  else if (length <= AWAITED_BYTES) raw.resume().once('end', close);
+  else reply.send(body);
 }
 
 // Node takes an empty reason phrase only as an argument, and Fastify lower-cases names: both are settled at the last moment, after all hooks.

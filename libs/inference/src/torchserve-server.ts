@@ -51,8 +51,7 @@ export function useTorchServeErrors(fastify: FastifyInstance): void {
   });
 }
 
-/** Answers what the HTTP parser refused; also for further listeners: `server.on('clientError', answerMalformedHttp)`. */
-export function answerMalformedHttp(error: Error & { code?: string }, socket: Socket): void {
+function answerMalformedHttp(error: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
