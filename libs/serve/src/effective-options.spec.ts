@@ -1,12 +1,13 @@
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { InferenceObserver } from '#libs/common';
 import { describeOptions, effectiveOptions } from './effective-options.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'marline-options-'));
 afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(() => vi.unstubAllEnvs());
 
 const check = (given: object, environment: Record<string, string> = {}) =>
   effectiveOptions({ cacheDir: join(folder, 'cache'), ...given }, environment);
@@ -64,6 +65,7 @@ describe('options', () => {
       { model_store: '/' },
       'There is no option model_store; did you mean modelStore?',
     ],
+    ['a misspelt shape', { mout: 'ml' }, 'There is no option mout; did you mean mount?'],
     ['a name that is near none', { flavour: 'mint' }, 'There is no option flavour.'],
     [
       'what belongs beside the factory',
@@ -123,6 +125,15 @@ describe('options', () => {
     check({ cacheDir });
     expect(existsSync(cacheDir)).toBe(true);
     expect(statSync(cacheDir).mode & 0o777).toBe(0o700);
+  });
+
+  it('do not follow a link that somebody put where the default cache folder belongs', () => {
+    const [temporary, theirs] = [join(folder, 'tmp'), join(folder, 'theirs')];
+    mkdirSync(temporary);
+    mkdirSync(theirs);
+    vi.stubEnv('TMPDIR', temporary);
+    symlinkSync(theirs, join(temporary, `marline-${process.getuid?.()}`));
+    expect(() => effectiveOptions({}, {})).toThrow('belongs to another user: name a folder of your own.');
   });
 
   it('are shown in one line with their origins', () => {

@@ -60,7 +60,7 @@ export function unknownKeys(given: object, allowed: readonly string[]): string[]
     if (allowed.includes(key)) return [];
     if (SHAPE_KEYS.includes(key))
       return [`${key} shapes the modules: give it to forRootAsync itself, beside the factory.`];
-    const near = nearest(key, allowed);
+    const near = nearest(key, [...allowed, ...SHAPE_KEYS]);
     return [
       near === undefined ? `There is no option ${key}.` : `There is no option ${key}; did you mean ${near}?`,
     ];

@@ -1,4 +1,4 @@
-import { tmpdir, userInfo } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   applyDecorators,
@@ -61,7 +61,7 @@ export class MarlineOptions {
 
   /** Folder for unpacked archives and optimised weights; processes may share it. A private folder of the system's temporary one by default. */
   @Folder()
-  cacheDir: string = join(tmpdir(), `marline-${userInfo().uid}`);
+  cacheDir: string = join(tmpdir(), `marline-${process.getuid?.() ?? 'user'}`);
 
   /** Workers of a model that does not say how many; 0 (default): one per device, or per core without a GPU, at start, none when registered later. */
   @WholeNumber(0, 'workers')

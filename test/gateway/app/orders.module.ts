@@ -1,4 +1,4 @@
-import { Body, Controller, HttpCode, Module, Post, Query } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Module, Post, Query } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import { Infer, Inferred, InjectModel, MarlineModule, ServedModel, type Inference } from '#libs/serve';
 import { FeatureService, FraudHandler, type Order, type Risk } from './fraud.handler.js';
@@ -9,7 +9,14 @@ const isFraud = (risk: Risk) => risk.score > 0.9;
 /** The gateway's new routes. */
 @Controller('orders')
 export class OrdersController {
+  private readonly taken: Order[] = [];
+
   constructor(@InjectModel('fraud') private readonly fraud: ServedModel<Order, Risk>) {}
+
+  @Get()
+  list(): readonly Order[] {
+    return this.taken;
+  }
 
   /** Asks the model like any other service. */
   @Post('score')
@@ -22,6 +29,7 @@ export class OrdersController {
   @Post()
   @Infer('fraud', { input: orderOf, attach: 'risk', budgetMs: 500, onFailure: 'open', refuseIf: isFraud })
   create(@Body() order: Order, @Inferred('risk') risk: Inference<Risk>) {
+    this.taken.push(order);
     return { taken: order.amount, score: risk.answer?.score, unchecked: risk.failure?.code };
   }
 
