@@ -1,130 +1,108 @@
 /**
- * Memory of one process by its number of workers, with shared weights and without:
- * `node --conditions=marline-source --import=./test/support/ts-register.mjs test/bench/memory.ts [model.onnx]`
+ * Memory of a gateway process by the number of workers of one model (ResNet-50, 102 MB of weights), with shared weights and
+ * without. Each count runs in a fresh process. PSS counts a page that several mappings share once.
  *
- * Each count runs in a fresh process, through the product's own path: prepareModel, then worker threads. The last line is
- * PSS with four workers divided by PSS with one.
+ *   sh test/bench/models/make.sh resnet50 && npm run build && npm run bench:memory
  */
+import 'reflect-metadata';
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { BatchItem, MarlineError } from '#libs/common';
-import { ThreadWorker } from '#libs/pool';
-import { sampleInputs } from '../../libs/inference/src/sample-inputs.js';
-import { prepareModel } from '../../libs/inference/src/shared-weights.js';
-import type { WorkerModel, WorkerReady } from '../../libs/inference/src/worker-model.js';
+import { NestFactory } from '@nestjs/core';
+import { packArchive } from '#libs/archive';
+import { MarlineModule, ModelRegistry, tensor } from '#libs/serve';
 
 const COUNTS = [1, 4];
 const RUNS = 10;
+const NEVER = Number.MAX_SAFE_INTEGER;
 
 interface Measurement {
   readonly workers: number;
-  readonly shared: boolean;
+  readonly weights: string;
   readonly pssMb: number;
   readonly privateDirtyMb: number;
-  readonly startMs: number;
   readonly runMs: number;
 }
 
-const [model = '.marline/bench-models/resnet50.onnx', mode, count] = process.argv.slice(2);
-const path = resolve(model);
-if (!existsSync(path)) throw new Error(`There is no ${model}; build it with: sh test/bench/models/make.sh`);
-if (mode === undefined) await compare();
-else console.log(JSON.stringify(await measure(mode === 'shared', Number(count))));
+const model = fileURLToPath(new URL('../../.marline/bench-models/resnet50.onnx', import.meta.url));
+const [weights, workers, modelStore = ''] = process.argv.slice(2);
+if (!existsSync(model))
+  throw new Error('There is no ResNet-50 yet; make it with: sh test/bench/models/make.sh resnet50');
+if (weights === undefined) await compare();
+else console.log(JSON.stringify(await measure(weights, Number(workers))));
 
 async function compare(): Promise<void> {
-  const rows: Measurement[] = [];
-  for (const form of ['as it is', 'shared']) {
-    for (const workers of COUNTS) {
-      const script = [...process.execArgv, fileURLToPath(import.meta.url), path, form, String(workers)];
-      const { stdout } = await promisify(execFile)(process.execPath, script);
-      rows.push(JSON.parse(stdout) as Measurement);
+  const store = await mkdtemp(join(tmpdir(), 'marline-bench-'));
+  try {
+    const packed = {
+      modelName: 'resnet50',
+      version: '1.0',
+      handler: 'tensor',
+      runtime: 'node',
+      serializedFile: model,
+    } as const;
+    await packArchive({ ...packed, exportPath: store, archiveFormat: 'zip-store' });
+    const rows: Measurement[] = [];
+    for (const form of ['one copy each', 'shared']) {
+      for (const count of COUNTS) {
+        const script = [...process.execArgv, fileURLToPath(import.meta.url), form, String(count), store];
+        const { stdout } = await promisify(execFile)(process.execPath, script);
+        rows.push(JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Measurement);
+      }
+      const [one, four] = rows.slice(-2);
+      console.log(
+        `${form}: PSS of 4 workers / 1 worker = ${((four?.pssMb ?? 0) / (one?.pssMb ?? 1)).toFixed(2)}`,
+      );
     }
-  }
-  console.table(rows);
-  for (const shared of [false, true]) {
-    const [one, four] = COUNTS.map((workers) =>
-      rows.find((row) => row.workers === workers && row.shared === shared),
-    );
-    if (one === undefined || four === undefined) continue;
-    const ratio = (four.pssMb / one.pssMb).toFixed(2);
-    console.log(
-      `${shared ? 'shared weights' : 'weights per worker'}: PSS of ${four.workers} workers / 1 worker = ${ratio}`,
-    );
+    console.table(rows);
+  } finally {
+    await rm(store, { recursive: true, force: true });
   }
 }
 
-async function measure(share: boolean, workers: number): Promise<Measurement> {
-  const cacheDir = await mkdtemp(join(tmpdir(), 'marline-bench-'));
-  const prepared = await prepareModel(path, {
-    cacheDir,
-    thresholdBytes: share ? 0 : Infinity,
-    intraOpThreads: 1,
+async function measure(form: string, count: number): Promise<Measurement> {
+  const module = MarlineModule.forRoot({
+    modelStore,
+    cacheDir: join(modelStore, 'cache'),
+    ...(form === 'shared' ? {} : { shareWeightsAboveBytes: NEVER }),
   });
-  const pool: ThreadWorker<WorkerModel, WorkerReady>[] = [];
+  const app = await NestFactory.createApplicationContext(module, { logger: ['error'] });
+  const runtime = await app
+    .get(ModelRegistry)
+    .register({ url: 'resnet50.mar', initialWorkers: count, synchronous: true });
   const times: number[] = [];
-  const from = performance.now();
-  for (let id = 0; id < workers; id++) pool.push(await startWorker(id, prepared));
-  const startMs = (performance.now() - from) / workers;
+  // One at a time for each worker: what is measured is memory after all have run, and the time of an undisturbed run.
+  const predict = (id: string) =>
+    runtime.predict({
+      id,
+      input: {
+        kind: 'tensors',
+        tensors: { input: tensor('float32', new Float32Array(3 * 224 * 224), [1, 3, 224, 224]) },
+      },
+    });
   for (let run = 0; run < RUNS; run++) {
-    for (const worker of pool) {
-      const tensors = sampleInputs(prepared.inputs)[0] ?? {};
-      const item: BatchItem = { id: String(run), input: { kind: 'tensors', tensors } };
-      const start = performance.now();
-      await worker.run([item], { chunk: () => Promise.resolve(), result: () => {}, error: fail });
-      times.push(performance.now() - start);
-    }
+    await Promise.all(Array.from({ length: count }, (_, worker) => predict(`all-${run}-${worker}`)));
+    const start = performance.now();
+    await predict(`alone-${run}`);
+    times.push(performance.now() - start);
   }
-  const memory = readFileSync('/proc/self/smaps_rollup', 'utf8');
-  const mb = (name: string) =>
-    Math.round(Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(memory)?.[1]) / 1024);
-  await Promise.all(pool.map((worker) => worker.stop()));
-  await prepared.release();
-  await rm(cacheDir, { recursive: true });
+  const memory = smaps();
+  await app.close();
   return {
-    workers,
-    shared: prepared.shared,
-    pssMb: mb('Pss'),
-    privateDirtyMb: mb('Private_Dirty'),
-    startMs: Math.round(startMs),
-    runMs: Math.round((times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)] ?? NaN) * 10) / 10,
+    workers: count,
+    weights: form,
+    ...memory,
+    runMs: Math.round(times.toSorted((a, b) => a - b)[RUNS >> 1] ?? 0),
   };
 }
 
-async function startWorker(id: number, { path, shared }: { path: string; shared: boolean }) {
-  const worker = new ThreadWorker<WorkerModel, WorkerReady>({
-    id,
-    entry: new URL('../../libs/inference/src/onnx.worker.js', import.meta.url),
-    startTimeoutMs: 60_000,
-    events: { exited: fail, metric: () => {}, log: (_level, text) => console.error(text) },
-  });
-  const outcome = await worker.start({
-    handler: { kind: 'none' },
-    session: { path, shared, executionProvider: 'cpu', deviceId: null, intraOpThreads: 1 },
-    setup: {
-      modelName: 'bench',
-      modelVersion: '1.0',
-      manifest: { runtime: 'node', model: {} },
-      modelConfig: {},
-      maxPixels: Infinity,
-      systemProperties: {
-        modelDir: '.',
-        gpuId: null,
-        batchSize: 1,
-        serverName: 'bench',
-        serverVersion: '0',
-        limitMaxImagePixels: true,
-      },
-    },
-  });
-  if (outcome.kind !== 'ready') throw outcome.error;
-  return worker;
-}
-
-function fail(at: string | MarlineError, error?: MarlineError): void {
-  throw error ?? new Error(String(at));
+function smaps(): { pssMb: number; privateDirtyMb: number } {
+  const rollup = readFileSync('/proc/self/smaps_rollup', 'utf8');
+  const megabytes = (field: string) =>
+    Math.round(Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(rollup)?.[1]) / 1024);
+  return { pssMb: megabytes('Pss'), privateDirtyMb: megabytes('Private_Dirty') };
 }

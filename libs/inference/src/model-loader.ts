@@ -134,7 +134,12 @@ export class ModelLoader {
   #prepareModel(path: string): Promise<PreparedModel> {
     const { cacheDir, shareWeightsAboveBytes, intraOpThreads } = this.#host.options;
     const timeoutMs = this.#model.settings.startupTimeout * 1000;
-    return prepareModel(path, { cacheDir, thresholdBytes: shareWeightsAboveBytes, intraOpThreads, timeoutMs });
+    return prepareModel(path, {
+      cacheDir,
+      thresholdBytes: shareWeightsAboveBytes,
+      intraOpThreads,
+      timeoutMs,
+    });
   }
 
   #session(device: Device, gpuId: number | null): SessionPlan | null {
