@@ -89,6 +89,17 @@ describe('a content cache of several processes', () => {
     expect(await parts()).toEqual(EMPTY);
   });
 
+  it('never loses what is held while others hold, give back and sweep', async () => {
+    const all = Array.from({ length: 3 }, () => holder('key', 'churn'));
+    const cache = new ContentCache(dir);
+    let running = true;
+    const ended = Promise.all(all.map((each) => each.ended)).finally(() => (running = false));
+    while (running) await cache.sweep();
+    await ended;
+    expect(all.map(({ said }) => said)).toEqual(all.map(() => [{ held: 'nothing', lost: [] }]));
+    expect(await parts()).toEqual(EMPTY);
+  });
+
   it('sweeps the folder of a killed process, but not that of a living one', async () => {
     const [dead, alive] = [holder('dead'), holder('alive')];
     await Promise.all([dead.held, alive.held]);
@@ -137,13 +148,13 @@ describe('a content cache of several processes', () => {
   });
 
   it('recovers a folder whose remover was killed between its two steps', async () => {
-    await mkdir(join(dir, 'entries/key/content'), { recursive: true });
+    await mkdir(join(dir, 'entries/key/content-0123'), { recursive: true });
     await mkdir(join(dir, 'trash/half'), { recursive: true });
     const cache = new ContentCache(dir);
     const held = await cache.acquire('key', (staging) => writeFile(join(staging, 'new'), ''));
     expect(await readdir(held.dir)).toEqual(['new']);
     await held.release();
-    await mkdir(join(dir, 'entries/key/content'), { recursive: true });
+    await mkdir(join(dir, 'entries/key/content-0123'), { recursive: true });
     await cache.sweep();
     expect(await parts()).toEqual(EMPTY);
   });

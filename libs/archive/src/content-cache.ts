@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, readdir, rename, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { MarlineError, messageOf } from '#libs/common';
 import { formatIdentity, isAlive, parseIdentity, thisProcess } from './process-identity.js';
 
@@ -24,19 +23,21 @@ interface Lease {
 }
 
 const KEY = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,200}$/;
-const DYING_RETRY_MS = 5;
-/** After so many retries the process that was removing a folder must have been killed in the middle. */
-const DYING_RETRIES = 100;
+const LEASES = 'leases';
+const CONTENT = 'content-';
+/** Far more than other processes can publish and remove while this one looks. */
+const MOST_TRIES = 100;
 
 /**
  * Folders by the key of their content, shared by all processes of a machine.
  *
- * A folder is built aside and renamed into place together with its first lease, a file that names a process. The whole
- * protocol rests on `rmdir`, which removes the folder of leases only while it is empty: whoever succeeds is the one
- * remover of the content, and from then on nobody can add a lease. A holder that is killed leaves a lease which names a
- * dead process; the next release or {@link ContentCache.sweep} passes over it.
+ * A folder is built aside and renamed into place together with its first lease, a file that names a process. Two things
+ * carry the protocol. `rmdir` removes the folder of leases only while it is empty, and from then on nobody can add one:
+ * the content is dead. And content has a name that never comes back, so that whoever finds it dead may move it away,
+ * however late it gets to it. A holder that is killed leaves a lease that names a dead process; the next release or
+ * {@link ContentCache.sweep} passes over it.
  *
- * Layout: `entries/<key>/{content,leases}`, `staging/` for what is being built, `trash/` for what is being removed.
+ * Layout: `entries/<key>/{content-<id>,leases}`, `staging/` for what is being built, `trash/` for what is being removed.
  *
  * @example
  * const held = await cache.acquire('weights-1f3a', (staging) => writeFile(join(staging, 'model.ort'), bytes));
@@ -82,35 +83,32 @@ export class ContentCache {
   private async lease(key: string, build: (stagingDir: string) => Promise<void>): Promise<Lease> {
     await this.prepare();
     const name = uniqueName();
-    const lease = {
-      dir: this.path('entries', key, 'content'),
-      file: this.path('entries', key, 'leases', name),
-    };
-    if (await addLease(lease.file)) return lease;
+    const file = this.path('entries', key, LEASES, name);
+    if (await addLease(file)) return this.leased(key, file);
     const staging = this.path('staging', name);
+    const content = join(staging, CONTENT + randomBytes(8).toString('hex'));
     try {
-      await mkdir(join(staging, 'leases'), { recursive: true, mode: 0o700 });
-      await mkdir(join(staging, 'content'), { mode: 0o700 });
-      await build(join(staging, 'content'));
-      await writeFile(join(staging, 'leases', name), '', { flag: 'wx', mode: 0o600 });
-      await this.publish(key, staging, lease);
-      return lease;
+      await mkdir(join(staging, LEASES), { recursive: true, mode: 0o700 });
+      await mkdir(content, { mode: 0o700 });
+      await build(content);
+      await writeFile(join(staging, LEASES, name), '', { flag: 'wx', mode: 0o600 });
+      for (let tries = 0; tries < MOST_TRIES; tries += 1) {
+        if (await renamed(staging, this.path('entries', key))) return await this.leased(key, file);
+        // Another process was faster: its content is as good, unless it is dead by now.
+        if (await addLease(file)) return await this.leased(key, file);
+        await this.clearDead(key);
+      }
+      throw new MarlineError('INTERNAL', {
+        reason: 'A folder of the cache can neither be used nor replaced.',
+      });
     } finally {
       await remove(staging);
     }
   }
 
-  /** Renames `staging` into place, or joins what another process has put there. */
-  private async publish(key: string, staging: string, lease: Lease): Promise<void> {
-    for (let retry = 0; retry < 2 * DYING_RETRIES; retry += 1) {
-      if (await renamed(staging, this.path('entries', key))) return;
-      if (await addLease(lease.file)) return;
-      if (retry >= DYING_RETRIES) await this.removeDying(key);
-      await delay(DYING_RETRY_MS);
-    }
-    throw new MarlineError('INTERNAL', {
-      reason: 'The cache folder is being removed by somebody else again and again.',
-    });
+  private async leased(key: string, file: string): Promise<Lease> {
+    const names = await readdir(this.path('entries', key));
+    return { dir: this.path('entries', key, names.find((name) => name.startsWith(CONTENT)) ?? ''), file };
   }
 
   private async giveBack(key: string, entry: Entry, lease: Lease): Promise<void> {
@@ -122,32 +120,25 @@ export class ContentCache {
   }
 
   private async removeIfFree(key: string): Promise<void> {
-    const leases = this.path('entries', key, 'leases');
+    const leases = this.path('entries', key, LEASES);
     for (const name of await list(leases)) {
       const holder = parseIdentity(name);
       if (holder !== undefined && isAlive(holder)) return;
       await unlink(join(leases, name)).catch(() => undefined);
     }
-    try {
-      await rmdir(leases);
-    } catch (error) {
-      // Leases that are gone were removed by a process that died before it could move the rest away, or is about to.
-      if (codeOf(error) === 'ENOENT') await this.removeDying(key);
-      return;
+    await rmdir(leases).catch(() => undefined);
+    await this.clearDead(key);
+  }
+
+  /** Moves content without leases away: after its own `rmdir`, or for a process that was killed behind it. */
+  private async clearDead(key: string): Promise<void> {
+    const names = await list(this.path('entries', key));
+    if (names.includes(LEASES)) return;
+    for (const name of names) {
+      const trash = this.path('trash', uniqueName());
+      if (await renamed(this.path('entries', key, name), trash)) await remove(trash);
     }
-    await this.discard(key);
-  }
-
-  private async removeDying(key: string): Promise<void> {
-    if (!(await exists(this.path('entries', key, 'leases')))) await this.discard(key);
-  }
-
-  private async discard(key: string): Promise<void> {
-    const trash = this.path('trash', uniqueName());
-    if (!(await renamed(this.path('entries', key), trash))) return;
-    // Between the look at the leases and the rename another process may have removed the dead folder and published anew.
-    if ((await exists(join(trash, 'leases'))) && (await renamed(trash, this.path('entries', key)))) return;
-    await remove(trash);
+    await rmdir(this.path('entries', key)).catch(() => undefined);
   }
 
   private prepare(): Promise<void> {
@@ -199,17 +190,13 @@ async function renamed(from: string, to: string): Promise<boolean> {
     await rename(from, to);
     return true;
   } catch (error) {
-    if (['ENOTEMPTY', 'EEXIST', 'EPERM', 'ENOENT'].includes(codeOf(error) ?? '')) return false;
+    if (['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(codeOf(error) ?? '')) return false;
     throw error;
   }
 }
 
 async function list(dir: string): Promise<string[]> {
   return readdir(dir).catch(() => []);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return (await lstat(path).catch(() => undefined)) !== undefined;
 }
 
 async function remove(path: string): Promise<void> {
