@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -143,6 +143,17 @@ describe('loadConfiguration', () => {
     expect(configuration.inferenceAddress).toEqual({ host: '0.0.0.0', port: 80 });
     expect(configuration.managementAddress).toEqual({ host: '::1', port: 8081 });
     expect(configuration.metricsAddress).toEqual({ host: 'localhost', port: 0 });
+  });
+});
+
+describe('.env.example', () => {
+  it('documents a variable for every setting, with a value that is accepted', () => {
+    const text = readFileSync(new URL('../.env.example', import.meta.url), 'utf8');
+    const documented = [...text.matchAll(/^(?:# )?((?:TS|MARLINE)_\w+)=(.*)$/gm)];
+    const environment = Object.fromEntries(documented.map(([, name = '', value]) => [name, value]));
+    Object.assign(environment, { TS_MODEL_STORE: 'store', TS_CONFIG_FILE: undefined });
+    const { origins } = load('enable_envvars_config=true', {}, environment);
+    expect(Object.entries(origins).filter(([, origin]) => origin !== 'environment')).toEqual([]);
   });
 });
 

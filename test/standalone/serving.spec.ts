@@ -10,6 +10,7 @@ import { RecordedTerminal } from '../cli/terminal.js';
 import { MarlineProcess, packSamples, readiness } from './server-process.js';
 
 const images = fileURLToPath(new URL('../fixtures/images/', import.meta.url));
+const models = fileURLToPath(new URL('../fixtures/models/', import.meta.url));
 let folder: string;
 let server: MarlineProcess;
 let inference: string;
@@ -19,6 +20,9 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'marline-standalone-'));
   const store = join(folder, 'store');
   await packSamples(store);
+  const mlp = ['--model-name', 'mlp', '--version', '1.0', '--runtime', 'node', '--handler', 'tensor'];
+  mlp.push('--serialized-file', `${models}mlp.onnx`);
+  expect(await run(['archive', ...mlp, '--export-path', store], new RecordedTerminal())).toBe(0);
   const properties = [
     'inference_address=http://127.0.0.1:0',
     'management_address=http://127.0.0.1:0',
@@ -33,7 +37,7 @@ beforeAll(async () => {
   await server.started();
   inference = server.address('Inference');
   management = server.address('Management');
-  await readiness(inference, ['efficientnet', 'mnist']);
+  await readiness(inference, ['efficientnet', 'mlp', 'mnist']);
 });
 
 afterAll(async () => {
@@ -96,6 +100,24 @@ describe('the standalone server', () => {
     const missing = new RecordedTerminal();
     expect(await run(['predict', files[0]!, '--model', 'nosuch', '--url', inference], missing)).toBe(1);
     expect(missing.stderr.text).toContain('404 ModelNotFoundException: Model not found: nosuch');
+  });
+
+  it('takes a NumPy array for the tensor handler', async () => {
+    const header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 128), }\n";
+    const length = Buffer.from([header.length, 0]);
+    const values = Buffer.from(new Float32Array(128).fill(0.5).buffer);
+    const file = join(folder, 'x.npy');
+    writeFileSync(
+      file,
+      Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), length, Buffer.from(header), values]),
+    );
+    const terminal = new RecordedTerminal();
+    const args = ['predict', file, '--model', 'mlp', '--input', 'input', '--url', inference];
+    expect({ code: await run(args, terminal), stderr: terminal.stderr.text }).toMatchObject({ code: 0 });
+    expect(JSON.parse(terminal.stdout.text)).toMatchObject({
+      model_name: 'mlp',
+      outputs: [{ shape: [1, 10] }],
+    });
   });
 
   it('serves each API on its own port only', async () => {
