@@ -20,9 +20,8 @@ export {
   type Inference,
 } from './infer.interceptor.js';
 export { TorchServeRoutes } from './torchserve-routes.js';
-export { AccessGuard, getAccessGuardsToken } from './access.guard.js';
-export { TorchServeExceptionFilter } from './exception.filter.js';
-export { Plane, servePlanes, usePlanes, type PlaneName } from './plane.js';
+export { getAccessGuardsToken } from './access.guard.js';
+export { servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
-export { sendBody, sendJson, type ResponseHead } from './response-head.js';
+export { sendJson } from './response-head.js';
 export { torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';

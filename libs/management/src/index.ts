@@ -4,4 +4,3 @@
  * everything else is the registry's.
  */
 export { ManagementModule } from './management.module.js';
-export type { ManagementOptions } from './management.options.js';
