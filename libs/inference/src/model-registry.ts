@@ -5,6 +5,7 @@ import {
   Logger,
   type BeforeApplicationShutdown,
   type OnApplicationBootstrap,
+  type OnApplicationShutdown,
   type OnModuleDestroy,
 } from '@nestjs/common';
 import { ModelStore, validateManifest, type ModelArchive } from '#libs/archive';
@@ -30,7 +31,9 @@ interface ModelVersions {
  * @publicApi
  */
 @Injectable()
-export class ModelRegistry implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
+export class ModelRegistry
+  implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
+{
   readonly #logger = new Logger('Marline');
   readonly #models = new Map<string, ModelVersions>();
   readonly #startupFailures = new Map<string, MarlineError>();
@@ -64,7 +67,24 @@ export class ModelRegistry implements OnApplicationBootstrap, OnModuleDestroy, B
   }
 
   async beforeApplicationShutdown(): Promise<void> {
-    await Promise.all(this.all().map((runtime) => runtime.close(this.options.drainTimeoutMs)));
+    await Promise.all(this.all().map((runtime) => runtime.drain(this.options.drainTimeoutMs)));
+  }
+
+  /** Ends the workers. One that hangs in native code cannot be ended: it is waited for no longer than a drain may take. */
+  async onApplicationShutdown(): Promise<void> {
+    const { drainTimeoutMs } = this.options;
+    let stopWaiting = () => {};
+    const overdue = new Promise<void>((resolve) => {
+      stopWaiting = systemClock.after(drainTimeoutMs, () => {
+        this.#logger.error(
+          `Workers still run ${drainTimeoutMs} ms after they were told to stop; end this process by SIGKILL.`,
+        );
+        resolve();
+      });
+    });
+    const closed = Promise.all(this.all().map((runtime) => runtime.close(drainTimeoutMs)));
+    await Promise.race([closed, overdue]);
+    stopWaiting();
   }
 
   /** True from the moment the application was told to stop. */

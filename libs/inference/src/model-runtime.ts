@@ -44,6 +44,7 @@ export class ModelRuntime {
   #hostHandler: Promise<HostHandler> | undefined;
   #failure: MarlineError | undefined;
   #scaling = 0;
+  #draining: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
   #active = 0;
   #whenQuiet: (() => void)[] = [];
@@ -112,7 +113,7 @@ export class ModelRuntime {
    * @throws MarlineError `NO_WORKER`, `QUEUE_FULL`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`, `SHUTTING_DOWN`, or what went wrong in the handler or the model
    */
   async predict(request: PredictionRequest): Promise<PredictionAnswer> {
-    if (this.#closing !== undefined) throw new MarlineError('SHUTTING_DOWN');
+    if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
     if (!this.#canServe() || this.#settings.maxWorkers === 0)
       throw new MarlineError('NO_WORKER', { model: this.name });
     if (request.signal?.aborted === true) throw new MarlineError('REQUEST_CANCELLED');
@@ -131,7 +132,7 @@ export class ModelRuntime {
    * @throws MarlineError `WORKERS_NOT_STARTED` with the real cause
    */
   async scale(minWorkers: number, maxWorkers: number): Promise<void> {
-    if (this.#closing !== undefined) throw new MarlineError('SHUTTING_DOWN');
+    if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
     this.#settings = withWorkers(this.#settings, minWorkers, maxWorkers);
     const target = Math.min(Math.max(this.#pool.target, minWorkers), maxWorkers);
     this.#scaling++;
@@ -176,22 +177,32 @@ export class ModelRuntime {
   }
 
   /**
-   * Answers what was accepted, then stops the workers and gives the archive back. What is still waiting after
-   * `drainTimeoutMs` gets an error. May be called twice.
+   * Accepts nothing from now on and resolves when what was accepted is answered. What is still waiting after `timeoutMs`
+   * gets an error. May be called twice.
    */
+  drain(timeoutMs: number): Promise<void> {
+    this.#draining ??= this.#drain(timeoutMs);
+    return this.#draining;
+  }
+
+  /** {@link ModelRuntime.drain}, then the workers are stopped and the archive is given back. May be called twice. */
   close(drainTimeoutMs: number): Promise<void> {
     this.#closing ??= this.#close(drainTimeoutMs);
     return this.#closing;
   }
 
-  async #close(drainTimeoutMs: number): Promise<void> {
+  async #drain(timeoutMs: number): Promise<void> {
     let stopWaiting = () => {};
     const overdue = new Promise<void>((resolve) => {
-      stopWaiting = this.host.clock.after(drainTimeoutMs, resolve);
+      stopWaiting = this.host.clock.after(timeoutMs, resolve);
     });
     await Promise.race([this.#quiet(), overdue]);
     stopWaiting();
     this.#queue.abandon(new MarlineError('SHUTTING_DOWN'));
+  }
+
+  async #close(drainTimeoutMs: number): Promise<void> {
+    await this.drain(drainTimeoutMs);
     await this.#pool.close();
     await this.#loader.release();
   }
