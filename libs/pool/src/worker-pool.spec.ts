@@ -306,6 +306,21 @@ describe('closing', () => {
     expect(pool.workers()).toEqual([]);
   });
 
+  it('fails a batch that still runs at the limit, and waits until its worker has ended', async () => {
+    const { pool, worker, clock, scaled } = setUp();
+    await scaled(1);
+    const sink = new CollectingSink();
+    const running = textItem('running');
+    pool.run([running], sink);
+    let closed = false;
+    const done = pool.close(500).then(() => (closed = true));
+    clock.advance(500);
+    await turn();
+    expect([closed, sink.answer(running.id)]).toEqual([false, 'SHUTTING_DOWN']);
+    worker(0).leave();
+    await done;
+  });
+
   it('ends a start that is under way and a wait for the next one', async () => {
     const { pool, worker, made, clock } = setUp();
     const scaling = pool.scale(2);

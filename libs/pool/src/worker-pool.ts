@@ -164,13 +164,24 @@ export class WorkerPool<Model, Info> {
     }));
   }
 
-  /** Refuses new work, finishes running batches and stops all workers. Resolves when no worker is left, quarantined ones included. */
-  async close(): Promise<void> {
+  /**
+   * Refuses new work, finishes running batches and stops all workers. Resolves when no worker is left, quarantined ones
+   * included: a run that hangs in native code cannot be ended.
+   * @param limitMs after which a batch that still runs fails with `SHUTTING_DOWN`; never by default
+   */
+  async close(limitMs = Infinity): Promise<void> {
     this.#closed = true;
     for (const slot of this.#slots.splice(0).toReversed()) this.#drain(slot);
+    const stopWaiting =
+      limitMs === Infinity
+        ? () => {}
+        : this.#host.clock.after(limitMs, () => {
+            for (const slot of this.#draining.keys()) slot.abandon(new MarlineError('SHUTTING_DOWN'));
+          });
     // A batch that overruns while it drains adds a quarantined worker.
     while (this.#draining.size + this.#retired.size > 0)
       await Promise.all([...this.#draining.values(), ...this.#retired]);
+    stopWaiting();
   }
 
   #addSlot(): WorkerSlot<Model, Info> {

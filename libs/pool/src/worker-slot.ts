@@ -141,6 +141,11 @@ export class WorkerSlot<Model, Info> {
     return this.#closed;
   }
 
+  /** Fails the batch that still runs, in a slot that is closing; its worker ends as soon as it can. */
+  abandon(error: MarlineError): void {
+    if (this.#state === 'closing' && this.#worker !== undefined) this.#abandon(this.#worker, error);
+  }
+
   async #launch(): Promise<void> {
     this.#state = 'starting';
     this.#host.changed(this.id, 'starting');
@@ -201,7 +206,10 @@ export class WorkerSlot<Model, Info> {
   #timedOut(worker: PoolWorker<Model, Info>): void {
     if (worker !== this.#worker) return;
     const reason = `The worker did not answer within the response timeout of ${this.#host.runTimeoutMs} ms.`;
-    const error = new MarlineError('WORKER_DIED', { reason });
+    this.#abandon(worker, new MarlineError('WORKER_DIED', { reason }));
+  }
+
+  #abandon(worker: PoolWorker<Model, Info>, error: MarlineError): void {
     this.#dropWatch();
     this.#worker = undefined;
     this.#host.changed(this.id, 'quarantined', error);
