@@ -30,8 +30,9 @@ export interface Comparable {
 }
 
 /**
- * Leaves out of an answer what no two servers share: ids, dates, and, when TorchServe had workers, the workers. The text of a
- * `cause` is an addition of ours to errors of workers.
+ * Leaves out of an answer what no two servers share: ids, dates, and, when TorchServe had workers, the workers and how many
+ * there should be (Python workers do not start here, and a failed registration is left with none). The text of a `cause` is an
+ * addition of ours to errors of workers.
  */
 export function comparable(response: HttpResponse, recorded: HttpResponse): Comparable {
   const hadWorkers = /"workers": \[\n/.test(recorded.body);
@@ -52,7 +53,12 @@ function withoutWorkers(body: string): string {
   try {
     const descriptions = JSON.parse(body) as unknown;
     if (!Array.isArray(descriptions)) return body;
-    const masked = descriptions.map((description: object) => ({ ...description, workers: 'of the machine' }));
+    const masked = descriptions.map((description: object) => ({
+      ...description,
+      minWorkers: 'any',
+      maxWorkers: 'any',
+      workers: 'of the machine',
+    }));
     return `${JSON.stringify(masked, null, 2)}\n`;
   } catch {
     return body;

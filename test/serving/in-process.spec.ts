@@ -74,15 +74,15 @@ class SpellingHandler extends BaseHandler<string, string> {
 }
 
 describe('a model with a handler of the application', () => {
-  it('is not ready while its handler initialises, and says so at once', async () => {
+  it('is not ready while its handler initialises; a request waits for it within its deadline', async () => {
     served = await serveApp({
       models: ['fraud'],
       handlers: [PatientHandler],
       inject: ['fraud'],
       ready: false,
     });
-    await expect(model('fraud').predict(1, { deadlineMs: 5000 })).rejects.toMatchObject({
-      code: 'NO_WORKER',
+    await expect(model('fraud').predict(1, { deadlineMs: 50 })).rejects.toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
     });
     expect((await fetch(`${served.url}/health/ready`)).status).toBe(503);
     expect((await fetch(`${served.url}/health/models/fraud`)).status).toBe(503);

@@ -96,7 +96,7 @@ describe('a model', () => {
         cause: { code: 'MODEL_INVALID' },
       });
       expect(open.registry.get('broken').status()).toMatchObject({
-        status: 'failed',
+        status: 'stopped',
         error: { code: 'MODEL_INVALID' },
       });
       await expect(predict(open.registry, 'broken', mlpInput())).rejects.toMatchObject({ code: 'NO_WORKER' });

@@ -15,7 +15,8 @@ import { PendingAnswer, type AnswerBounds } from './pending-answer.js';
 import type { RunQueue } from './run-queue.js';
 import type { WorkerReady } from './worker-model.js';
 
-type HostItem = BatchItem<RawInput | TensorInput | ValueInput>;
+/** One request for a host handler. */
+export type HostItem = BatchItem<RawInput | TensorInput | ValueInput>;
 
 interface HostRun {
   readonly item: HostItem;

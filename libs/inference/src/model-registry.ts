@@ -99,7 +99,8 @@ export class ModelRegistry
 
   /**
    * Adds a model version and starts its workers. The first version of a name becomes its default. When its workers fail,
-   * the version stays registered, as in TorchServe, so that its state and the reason can be looked at.
+   * the version stays registered, as in TorchServe: without workers when the caller waited, else with workers that are
+   * tried again.
    * @throws MarlineError `ARCHIVE_…`, `MODEL_VERSION_EXISTS`, and `WORKERS_NOT_STARTED` (with the cause) when synchronous
    */
   async register(request: RegisterRequest): Promise<ModelRuntime> {
@@ -115,7 +116,7 @@ export class ModelRegistry
     }
     for (const warning of archive.config.warnings) this.#logger.warn(`Model ${runtime.name}: ${warning}`);
     const { minWorkers, maxWorkers } = runtime.settings;
-    if (minWorkers > 0) await this.#scale(runtime, minWorkers, maxWorkers, request.synchronous);
+    if (minWorkers > 0) await this.#startWorkers(runtime, minWorkers, maxWorkers, request.synchronous);
     return runtime;
   }
 
@@ -208,6 +209,20 @@ export class ModelRegistry
       this.#models.set(name, { defaultVersion: version, versions: new Map([[version, runtime]]) });
     else model.versions.set(version, runtime);
     return runtime;
+  }
+
+  async #startWorkers(
+    runtime: ModelRuntime,
+    minWorkers: number,
+    maxWorkers: number,
+    synchronous: boolean,
+  ): Promise<void> {
+    try {
+      await this.#scale(runtime, minWorkers, maxWorkers, synchronous);
+    } catch (error) {
+      await runtime.scale(0, 0);
+      throw error;
+    }
   }
 
   async #scale(

@@ -1,8 +1,8 @@
 import type { ModelArchive } from '#libs/archive';
-import { MarlineError, toMarlineError, type BatchItem, type ModelRef } from '#libs/common';
+import { MarlineError, toMarlineError, type ModelRef } from '#libs/common';
 import type { HandlerPlan } from '#libs/handler';
 import { ThreadWorker, WorkerPool, type PooledState } from '#libs/pool';
-import { HostHandler } from './host-handler.js';
+import { HostHandler, type HostItem } from './host-handler.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
 import { withWorkers, type ModelSettings } from './model-settings.js';
 import { PendingAnswer, type AnswerBounds } from './pending-answer.js';
@@ -22,10 +22,11 @@ export interface WorkerInfo {
   readonly error?: MarlineError;
 }
 
-/** How a model version stands; `stopped` has no workers because nobody asked for any. */
+/** How a model version stands; `stopped` has no workers because nobody asked for any, or because they failed when it was registered. */
 export interface ModelStatus {
   readonly status: 'ready' | 'starting' | 'unavailable' | 'failed' | 'stopped';
   readonly readyWorkers: number;
+  /** Why there are fewer workers than were asked for. */
   readonly error?: MarlineError;
 }
 
@@ -41,7 +42,8 @@ export class ModelRuntime {
   readonly #pool: WorkerPool<WorkerModel, WorkerReady>;
   readonly #queue: RunQueue;
   readonly #loader: ModelLoader;
-  #hostHandler: Promise<HostHandler> | undefined;
+  #preparing: Promise<void> | undefined;
+  #hostHandler: HostHandler | undefined;
   #failure: MarlineError | undefined;
   #scaling = 0;
   #draining: Promise<void> | undefined;
@@ -140,7 +142,7 @@ export class ModelRuntime {
       if (target === 0) await this.#quiet();
       else await this.#prepare();
       await this.#pool.scale(target);
-      this.#failure = undefined;
+      if (target > 0) this.#failure = undefined;
     } catch (cause) {
       this.#failure = toMarlineError(cause);
       throw new MarlineError('WORKERS_NOT_STARTED', { ...this.#ref }, { cause });
@@ -171,7 +173,7 @@ export class ModelRuntime {
     if (readyWorkers > 0 && readyWorkers >= this.#settings.minWorkers)
       return { status: 'ready', readyWorkers };
     if (this.#settings.minWorkers === 0 && this.#pool.target === 0)
-      return { status: 'stopped', readyWorkers };
+      return { status: 'stopped', readyWorkers, error };
     if (!this.#canServe()) return { status: 'failed', readyWorkers, error };
     return { status: error === undefined ? 'starting' : 'unavailable', readyWorkers, error };
   }
@@ -185,7 +187,10 @@ export class ModelRuntime {
     return this.#draining;
   }
 
-  /** {@link ModelRuntime.drain}, then the workers are stopped and the archive is given back. May be called twice. */
+  /**
+   * {@link ModelRuntime.drain}, then the workers are stopped and the archive is given back. A run that is not over after
+   * `drainTimeoutMs` is answered with an error. May be called twice.
+   */
   close(drainTimeoutMs: number): Promise<void> {
     this.#closing ??= this.#close(drainTimeoutMs);
     return this.#closing;
@@ -202,33 +207,38 @@ export class ModelRuntime {
   }
 
   async #close(drainTimeoutMs: number): Promise<void> {
+    const startedAt = this.host.clock.now();
     await this.drain(drainTimeoutMs);
-    await this.#pool.close();
+    await this.#pool.close(Math.max(0, drainTimeoutMs - (this.host.clock.now() - startedAt)));
     await this.#loader.release();
   }
 
-  async #submit(request: PredictionRequest): Promise<PredictionAnswer> {
+  #submit(request: PredictionRequest): Promise<PredictionAnswer> {
     const { clock } = this.host;
+    const { id, input, deadlineMs, signal } = request;
     const pending = new PendingAnswer(clock);
-    const { deadlineMs, signal } = request;
-    const bounds: AnswerBounds = {
-      deadlineMs,
-      signal,
-      deadlineAt: deadlineMs === undefined ? undefined : clock.now() + deadlineMs,
-    };
-    if (this.#plan.runs === 'host') {
-      const handler = await this.#hostHandler;
-      if (handler === undefined) throw new MarlineError('NO_WORKER', { model: this.name });
-      handler.submit(
-        { id: request.id, input: request.input },
-        pending,
-        this.#boundedByResponseTimeout(bounds),
-      );
-    } else {
-      const item: BatchItem = { id: request.id, input: toWorkerInput(request.input) };
-      this.#queue.submit(item, pending, bounds);
-    }
+    const deadlineAt = deadlineMs === undefined ? undefined : clock.now() + deadlineMs;
+    const bounds: AnswerBounds = { deadlineMs, signal, deadlineAt };
+    if (this.#plan.runs !== 'host') this.#queue.submit({ id, input: toWorkerInput(input) }, pending, bounds);
+    else if (this.#hostHandler === undefined)
+      this.#submitWhenPrepared({ id, input }, pending, this.#boundedByResponseTimeout(bounds));
+    else this.#hostHandler.submit({ id, input }, pending, this.#boundedByResponseTimeout(bounds));
     return pending.promise;
+  }
+
+  /** While the model starts its requests wait, as they do in the queue of a model whose handler runs in a worker. */
+  #submitWhenPrepared(item: HostItem, pending: PendingAnswer, bounds: AnswerBounds): void {
+    if (this.#active > this.#settings.jobQueueSize)
+      throw new MarlineError('QUEUE_FULL', { model: this.name });
+    pending.watch(bounds, () => {});
+    const submit = () => {
+      if (pending.settled) return;
+      if (this.#hostHandler === undefined) throw new MarlineError('NO_WORKER', { model: this.name });
+      this.#hostHandler.submit(item, pending, bounds);
+    };
+    this.#prepare()
+      .then(submit)
+      .catch(() => pending.error(new MarlineError('NO_WORKER', { model: this.name })));
   }
 
   // A worker that overruns is replaced; nothing can end a hook of the host, so its caller is answered instead.
@@ -249,17 +259,20 @@ export class ModelRuntime {
     });
   }
 
-  /** Before the first worker: the model itself, then the host handler's `initialize`. */
+  /** Before the first worker: the model itself, then the host handler's `initialize`. Tried again after a failure. */
   async #prepare(): Promise<void> {
-    await this.#loader.prepare();
-    if (this.#plan.runs !== 'host') return;
-    this.#hostHandler ??= this.#makeHostHandler(this.#plan);
+    this.#preparing ??= this.#prepareOnce();
     try {
-      await this.#hostHandler;
+      await this.#preparing;
     } catch (error) {
-      this.#hostHandler = undefined;
+      this.#preparing = undefined;
       throw error;
     }
+  }
+
+  async #prepareOnce(): Promise<void> {
+    await this.#loader.prepare();
+    if (this.#plan.runs === 'host') this.#hostHandler = await this.#makeHostHandler(this.#plan);
   }
 
   async #makeHostHandler(plan: HandlerPlan & { readonly runs: 'host' }): Promise<HostHandler> {

@@ -87,6 +87,16 @@ describe('PendingAnswer', () => {
     await pending.chunk(text('c'));
   });
 
+  it('lets the producer run on when the reader leaves before it read anything', async () => {
+    const pending = new PendingAnswer(new ManualClock());
+    const first = pending.chunk(text('a'));
+    const answer = await pending.promise;
+    if (!answer.streaming) throw new Error('expected a stream');
+    await answer.rest[Symbol.asyncIterator]().return?.();
+    await first;
+    await pending.chunk(text('b'));
+  });
+
   it('fails the stream when the worker fails after the first chunk', async () => {
     const pending = new PendingAnswer(new ManualClock());
     void pending.chunk(text('a'));

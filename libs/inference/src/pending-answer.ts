@@ -33,9 +33,10 @@ export class PendingAnswer {
     return this.#settled;
   }
 
-  /** Enforces the bounds from now on; `abandon` is told when one of them ends the wait. */
+  /** Enforces the bounds from now on, instead of those before; `abandon` is told when one of them ends the wait. */
   watch(bounds: AnswerBounds, abandon: () => void): void {
     const { deadlineAt, deadlineMs, signal } = bounds;
+    this.#unwatch?.();
     if (this.#settled || (deadlineAt === undefined && signal === undefined)) return;
     const giveUp = (error: MarlineError) => {
       this.error(error);
@@ -84,22 +85,25 @@ export class PendingAnswer {
 }
 
 /** Chunks of one stream between a worker and one reader. Holds one chunk: the producer waits until the reader asks for the next. */
-class ChunkQueue implements AsyncIterable<ItemResult> {
+class ChunkQueue implements AsyncIterableIterator<ItemResult> {
   #waiting: ItemResult[] = [];
   #ended = false;
   #failure: MarlineError | undefined;
-  #abandoned = false;
-  #wakeReader: (() => void) | undefined;
-  #wakeProducer: (() => void) | undefined;
+  #wakeReader = () => {};
+  #wakeProducer = () => {};
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
 
   push(chunk: ItemResult): Promise<void> {
-    if (this.#abandoned || this.#ended) return Promise.resolve();
+    if (this.#ended) return Promise.resolve();
     this.#waiting.push(chunk);
-    this.#wakeReader?.();
+    this.#wakeReader();
     return this.whenRead();
   }
 
-  /** Resolves when the reader comes back for more. */
+  /** Resolves when the reader comes back for more, or is gone. */
   whenRead(): Promise<void> {
     return new Promise((resolve) => {
       this.#wakeProducer = resolve;
@@ -107,41 +111,38 @@ class ChunkQueue implements AsyncIterable<ItemResult> {
   }
 
   end(last: ItemResult): void {
-    if (this.#ended) return;
-    this.#waiting.push(last);
+    if (!this.#ended) this.#waiting.push(last);
     this.#finish();
   }
 
   fail(error: MarlineError): void {
-    if (this.#ended) return;
-    this.#failure = error;
+    if (!this.#ended) this.#failure = error;
     this.#finish();
+  }
+
+  async next(): Promise<IteratorResult<ItemResult, undefined>> {
+    for (;;) {
+      const value = this.#waiting.shift();
+      if (value !== undefined) return { done: false, value };
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#ended) return { done: true, value: undefined };
+      this.#wakeProducer();
+      await new Promise<void>((resolve) => {
+        this.#wakeReader = resolve;
+      });
+    }
+  }
+
+  /** The reader leaves, at any point: the producer waits for nobody any more. */
+  return(): Promise<IteratorResult<ItemResult, undefined>> {
+    this.#waiting = [];
+    this.#finish();
+    return Promise.resolve({ done: true, value: undefined });
   }
 
   #finish(): void {
     this.#ended = true;
-    this.#wakeReader?.();
-    this.#wakeProducer?.();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<ItemResult> {
-    try {
-      for (;;) {
-        const chunk = this.#waiting.shift();
-        if (chunk !== undefined) {
-          yield chunk;
-          continue;
-        }
-        if (this.#failure !== undefined) throw this.#failure;
-        if (this.#ended) return;
-        this.#wakeProducer?.();
-        await new Promise<void>((resolve) => {
-          this.#wakeReader = resolve;
-        });
-      }
-    } finally {
-      this.#abandoned = true;
-      this.#wakeProducer?.();
-    }
+    this.#wakeReader();
+    this.#wakeProducer();
   }
 }

@@ -41,7 +41,7 @@ export class ServedModel<Input = unknown, Output = unknown> {
   async predict(input: Input, options: PredictOptions = {}): Promise<Output> {
     const answer = await this.#ask(input, options);
     if (!answer.streaming) return this.#read(answer.result);
-    abandon(answer.rest[Symbol.asyncIterator]());
+    await answer.rest[Symbol.asyncIterator]().return?.();
     throw new MarlineError('PREDICTION_EXCEPTION', {
       reason: `Model ${this.name} answers in parts: read them with stream() instead of predict().`,
     });
@@ -58,17 +58,12 @@ export class ServedModel<Input = unknown, Output = unknown> {
       return;
     }
     const rest = answer.rest[Symbol.asyncIterator]();
-    let ended = false;
     try {
       yield this.#read(answer.first);
-      for (;;) {
-        const part = await rest.next();
-        ended = part.done === true;
-        if (part.done === true) return;
+      for (let part = await rest.next(); part.done !== true; part = await rest.next())
         yield this.#read(part.value);
-      }
     } finally {
-      if (!ended) abandon(rest);
+      await rest.return?.();
     }
   }
 
@@ -99,12 +94,4 @@ function valueOf(output: ItemResult['output']): unknown {
   const bytes = Buffer.from(output.bytes.buffer, output.bytes.byteOffset, output.bytes.byteLength);
   if (output.encoding === 'binary') return bytes;
   return output.encoding === 'json' ? JSON.parse(bytes.toString()) : bytes.toString();
-}
-
-// An iterator is told to stop only once it has started: before, its producer would wait for a reader for ever.
-function abandon(parts: AsyncIterator<ItemResult>): void {
-  parts.next().then(
-    () => parts.return?.(),
-    () => {},
-  );
 }

@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import { parseModelConfig, type ModelArchive } from '#libs/archive';
+import type { InferenceOptions } from './inference.options.js';
+import { resolveSettings, withWorkers, type RegisterRequest } from './model-settings.js';
+
+const options = {
+  defaultWorkersPerModel: 0,
+  jobQueueSize: 100,
+  defaultResponseTimeout: 60,
+  defaultStartupTimeout: 70,
+} as InferenceOptions;
+
+function settings(
+  yaml: string,
+  request: Partial<RegisterRequest> = {},
+  machine: { gpus?: number; cores?: number; defaultWorkersPerModel?: number } = {},
+) {
+  const { gpus = 0, cores = 2, defaultWorkersPerModel = 0 } = machine;
+  const archive = {
+    config: parseModelConfig(yaml),
+    manifest: { runtime: 'python', model: {} },
+  } as unknown as ModelArchive;
+  return resolveSettings(
+    { url: 'm.mar', synchronous: true, ...request },
+    archive,
+    { ...options, defaultWorkersPerModel },
+    { gpus, cores },
+  );
+}
+
+describe('settings in force', () => {
+  it('of a batch come from the call, then the file, then the defaults', () => {
+    expect(settings('batchSize: 4\nmaxBatchDelay: 5', { batchSize: 8, maxBatchDelay: 0 })).toMatchObject({
+      batchSize: 8,
+      maxBatchDelay: 0,
+      waitsForBatch: true,
+    });
+    expect(settings('batchSize: 4\nmaxBatchDelay: 5')).toMatchObject({
+      batchSize: 4,
+      maxBatchDelay: 5,
+      waitsForBatch: true,
+    });
+    expect(settings('')).toMatchObject({ batchSize: 1, maxBatchDelay: 100, waitsForBatch: false });
+  });
+
+  it('of time-outs come from the file as soon as there is one, else from the call', () => {
+    expect(settings('responseTimeout: 9', { responseTimeout: 5, startupTimeout: 6 })).toMatchObject({
+      responseTimeout: 9,
+      startupTimeout: 120,
+    });
+    expect(settings('', { responseTimeout: 5 })).toMatchObject({ responseTimeout: 5, startupTimeout: 70 });
+  });
+
+  it('of workers come from the file when its range is one, else from the call, else from the server', () => {
+    expect(settings('minWorkers: 1\nmaxWorkers: 2', { initialWorkers: 5 })).toMatchObject({
+      minWorkers: 1,
+      maxWorkers: 2,
+    });
+    expect(settings('minWorkers: 3\nmaxWorkers: 2', { initialWorkers: 5 })).toMatchObject({
+      minWorkers: 5,
+      maxWorkers: 5,
+    });
+    expect(settings('')).toMatchObject({ minWorkers: 0 });
+    expect(settings('', {}, { defaultWorkersPerModel: 3 })).toMatchObject({ minWorkers: 3 });
+  });
+
+  it('at start fall back to one worker per GPU, else per core', () => {
+    expect(settings('', { atStartup: true }, { cores: 6 })).toMatchObject({ minWorkers: 6 });
+    expect(settings('', { atStartup: true }, { gpus: 3, cores: 6 })).toMatchObject({ minWorkers: 3 });
+  });
+
+  it('of devices ignore a list with a device that does not exist, and a GPU that is not there', () => {
+    expect(settings('deviceType: gpu\ndeviceIds: [0, 1]', {}, { gpus: 2 })).toMatchObject({
+      deviceType: 'gpu',
+      deviceIds: [0, 1],
+    });
+    expect(settings('deviceIds: [0, 7]', {}, { gpus: 2 }).deviceIds).toBeUndefined();
+    expect(settings('deviceType: gpu')).toMatchObject({ deviceType: 'cpu' });
+    expect(settings('deviceType: cpu', {}, { gpus: 2 })).toMatchObject({ deviceType: 'cpu' });
+  });
+});
+
+it('refuses an empty range of workers', () => {
+  expect(() => withWorkers(settings(''), 3, 2)).toThrowError('max_worker cannot be less than min_worker.');
+});
