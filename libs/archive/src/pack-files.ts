@@ -33,6 +33,8 @@ const BUILT_IN_HANDLERS = [
   'dali_image_classifier',
   'vllm_handler',
   'trt_llm_handler',
+  // Ours; a file tensor.py has to be named with its ending.
+  'tensor',
 ];
 const BUILT_IN_LSP_HANDLERS = ['BaseHandler', 'TorchScriptHandler'];
 const SKIPPED_FOLDERS = ['__MACOSX', '__pycache__'];
