@@ -5,10 +5,6 @@
  */
 export {
   RUNTIMES,
-  defaultModelName,
-  formatManifest,
-  isRuntime,
-  parseManifest,
   validateManifest,
   type Manifest,
   type ManifestModel,
@@ -18,7 +14,7 @@ export {
 } from './manifest.js';
 export { parseModelConfig, type ModelConfig } from './model-config.js';
 export type { ModelArchive } from './model-archive.js';
-export { DEFAULT_ARCHIVE_LIMITS, type ArchiveLimits } from './archive-limits.js';
+export type { ArchiveLimits } from './archive-limits.js';
 export { ContentCache, type HeldContent } from './content-cache.js';
 export { ModelStore, type ArchiveOptions } from './model-store.js';
 export { ARCHIVE_FORMATS, packArchive, type ArchiveFormat, type PackOptions } from './mar-writer.js';
