@@ -179,18 +179,15 @@ export class ModelRuntime {
   }
 
   /**
-   * Accepts nothing from now on and resolves when what was accepted is answered. What is still waiting after `timeoutMs`
-   * gets an error. May be called twice.
+   * Accepts nothing from now on and resolves when what was accepted is answered. What has no answer after `timeoutMs` gets
+   * an error. May be called twice.
    */
   drain(timeoutMs: number): Promise<void> {
     this.#draining ??= this.#drain(timeoutMs);
     return this.#draining;
   }
 
-  /**
-   * {@link ModelRuntime.drain}, then the workers are stopped and the archive is given back. A run that is not over after
-   * `drainTimeoutMs` is answered with an error. May be called twice.
-   */
+  /** {@link ModelRuntime.drain}, then the workers are stopped and the archive is given back. May be called twice. */
   close(drainTimeoutMs: number): Promise<void> {
     this.#closing ??= this.#close(drainTimeoutMs);
     return this.#closing;
@@ -198,12 +195,14 @@ export class ModelRuntime {
 
   async #drain(timeoutMs: number): Promise<void> {
     let stopWaiting = () => {};
-    const overdue = new Promise<void>((resolve) => {
-      stopWaiting = this.host.clock.after(timeoutMs, resolve);
+    const overdue = new Promise<'overdue'>((resolve) => {
+      stopWaiting = this.host.clock.after(timeoutMs, () => resolve('overdue'));
     });
-    await Promise.race([this.#quiet(), overdue]);
+    const outcome = await Promise.race([this.#quiet(), overdue]);
     stopWaiting();
     this.#queue.abandon(new MarlineError('SHUTTING_DOWN'));
+    // What still runs is answered now, while its connection is open.
+    if (outcome === 'overdue') void this.#pool.close(0);
   }
 
   async #close(drainTimeoutMs: number): Promise<void> {
