@@ -6,8 +6,8 @@ import { Module, type Provider, type Type } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { ArchiveModule, packArchive, type PackOptions } from '#libs/archive';
 import { InferenceObserver, type Tensors } from '#libs/common';
-import { INFERENCE_OPTIONS, ModelRegistry, type InferenceOptions } from '#libs/inference';
-import { HandlerModule, type BaseHandler } from '#libs/handler';
+import { InferenceModule, ModelRegistry, type InferenceOptions } from '#libs/inference';
+import type { BaseHandler } from '#libs/handler';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 
@@ -50,8 +50,13 @@ export async function openRegistry(
   };
 
   @Module({
-    imports: [ArchiveModule.register({ modelStore: store, cacheDir }), HandlerModule],
-    providers: [ModelRegistry, { provide: INFERENCE_OPTIONS, useValue: filled }, ...(handlers as Provider[])],
+    imports: [
+      InferenceModule.registerAsync({
+        imports: [ArchiveModule.register({ modelStore: store, cacheDir })],
+        useFactory: () => filled,
+      }),
+    ],
+    providers: [...(handlers as Provider[])],
   })
   class RegistryModule {}
 
@@ -60,7 +65,7 @@ export async function openRegistry(
   testing.useLogger(false);
   await testing.init();
   return {
-    registry: testing.get(ModelRegistry),
+    registry: testing.get(ModelRegistry, { strict: false }),
     store,
     cacheDir,
     pack: async (model) => {

@@ -1,10 +1,12 @@
 import { Module } from '@nestjs/common';
 import { HandlerModule } from '#libs/handler';
 import { BatchingInterceptor } from './batching.interceptor.js';
-import { ConfigurableModuleClass } from './inference.options.js';
+import { DevicePlacer, detectDevices } from './devices.js';
+import { ConfigurableModuleClass, INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { ModelRegistry } from './model-registry.js';
 import { PingController } from './ping.controller.js';
 import { PredictionsController } from './predictions.controller.js';
+import { WorkerProvider } from './worker.provider.js';
 
 /**
  * The registry of models and TorchServe's inference routes.
@@ -13,7 +15,17 @@ import { PredictionsController } from './predictions.controller.js';
 @Module({
   imports: [HandlerModule],
   controllers: [PredictionsController, PingController],
-  providers: [ModelRegistry, BatchingInterceptor],
+  providers: [
+    ModelRegistry,
+    BatchingInterceptor,
+    WorkerProvider,
+    {
+      provide: DevicePlacer,
+      useFactory: async ({ devices }: InferenceOptions) =>
+        new DevicePlacer(devices ?? (await detectDevices())),
+      inject: [INFERENCE_OPTIONS],
+    },
+  ],
   exports: [ModelRegistry],
 })
 export class InferenceModule extends ConfigurableModuleClass {}

@@ -1,20 +1,19 @@
 import type { ModelArchive } from '#libs/archive';
 import { MarlineError, VERSION, type Clock, type ModelRef } from '#libs/common';
 import type { HandlerPlan, HandlerSetup } from '#libs/handler';
-import type { Device, DevicePlacer } from './devices.js';
+import type { Device } from './devices.js';
 import type { InferenceOptions } from './inference.options.js';
 import { modelFile } from './model-file.js';
 import type { ModelSettings } from './model-settings.js';
 import { prepareModel, type PreparedModel } from './shared-weights.js';
 import type { SessionPlan, WorkerModel, WorkerReady } from './worker-model.js';
+import type { WorkerProvider } from './worker.provider.js';
 
 /** What all runtimes of a process share. */
 export interface RuntimeHost {
   readonly options: InferenceOptions;
-  readonly placer: DevicePlacer;
+  readonly workers: WorkerProvider;
   readonly clock: Clock;
-  /** Ids of workers as TorchServe's port numbers: from 9000, none used twice. */
-  readonly nextWorkerId: () => number;
 }
 
 /** What makes one runtime. */
@@ -74,7 +73,7 @@ export class ModelLoader {
   /** What the next worker loads. */
   workerModel(): WorkerModel {
     const { plan, settings } = this.#model;
-    const device = this.#host.placer.assign(settings, this.#ref);
+    const device = this.#host.workers.place(settings, this.#ref);
     const gpuId = device.kind === 'gpu' ? device.index : null;
     const model: WorkerModel = {
       setup: this.setup(gpuId),

@@ -11,14 +11,12 @@ import {
 import { ModelStore, validateManifest, type ModelArchive } from '#libs/archive';
 import { MarlineError, messageOf, systemClock, toMarlineError } from '#libs/common';
 import { HandlerRegistry } from '#libs/handler';
-import { DevicePlacer, detectDevices } from './devices.js';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { LoggingObserver } from './logging-observer.js';
 import type { RuntimeHost } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
 import { resolveSettings, type RegisterRequest } from './model-settings.js';
-
-const FIRST_WORKER_ID = 9000;
+import { WorkerProvider } from './worker.provider.js';
 
 interface ModelVersions {
   defaultVersion: string;
@@ -37,15 +35,18 @@ export class ModelRegistry
   readonly #logger = new Logger('Marline');
   readonly #models = new Map<string, ModelVersions>();
   readonly #startupFailures = new Map<string, MarlineError>();
-  #host: Promise<RuntimeHost> | undefined;
-  #lastWorkerId = FIRST_WORKER_ID - 1;
+  readonly #host: RuntimeHost;
   #shuttingDown = false;
 
   constructor(
     @Inject(INFERENCE_OPTIONS) private readonly options: InferenceOptions,
     private readonly store: ModelStore,
     private readonly handlers: HandlerRegistry,
-  ) {}
+    private readonly workers: WorkerProvider,
+  ) {
+    const observer = new LoggingObserver(options.observer, this.#logger);
+    this.#host = { options: { ...options, observer }, workers, clock: systemClock };
+  }
 
   /** Registers the start-up models; their workers start in the background. One that fails is logged and leaves the others alone. */
   async onApplicationBootstrap(): Promise<void> {
@@ -106,10 +107,9 @@ export class ModelRegistry
   async register(request: RegisterRequest): Promise<ModelRuntime> {
     if (this.#shuttingDown) throw new MarlineError('SHUTTING_DOWN');
     const archive = await this.store.open(request.url);
-    const host = await this.#runtimeHost();
     let runtime: ModelRuntime;
     try {
-      runtime = this.#add(request, archive, host);
+      runtime = this.#add(request, archive);
     } catch (error) {
       await archive.release();
       throw error;
@@ -192,17 +192,19 @@ export class ModelRegistry
     return model;
   }
 
-  #add(request: RegisterRequest, archive: ModelArchive, host: RuntimeHost): ModelRuntime {
+  #add(request: RegisterRequest, archive: ModelArchive): ModelRuntime {
     const { name, version } = validateManifest(archive, request);
     if (this.#models.get(name)?.versions.has(version) === true) {
       throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
     }
-    const gpus = host.placer.gpuCount;
-    const settings = resolveSettings(request, archive, this.options, { gpus, cores: availableParallelism() });
+    const settings = resolveSettings(request, archive, this.options, {
+      gpus: this.workers.gpuCount,
+      cores: availableParallelism(),
+    });
     const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });
     const runtime = new ModelRuntime(
       { name, version, archive, settings, plan, loadedAtStartup: request.atStartup === true },
-      host,
+      this.#host,
     );
     const model = this.#models.get(name);
     if (model === undefined)
@@ -236,22 +238,6 @@ export class ModelRegistry
     scaled.catch((error: unknown) =>
       this.#logger.error(`${messageOf(error)}: ${messageOf((error as Error).cause)}`),
     );
-  }
-
-  // Looking for devices may load ONNX Runtime, so it waits until the first model needs them.
-  #runtimeHost(): Promise<RuntimeHost> {
-    this.#host ??= this.#makeHost();
-    return this.#host;
-  }
-
-  async #makeHost(): Promise<RuntimeHost> {
-    const devices = this.options.devices ?? (await detectDevices());
-    return {
-      options: { ...this.options, observer: new LoggingObserver(this.options.observer, this.#logger) },
-      placer: new DevicePlacer(devices),
-      clock: systemClock,
-      nextWorkerId: () => ++this.#lastWorkerId,
-    };
   }
 
   async #startupModels(): Promise<{ url: string; modelName?: string }[]> {

@@ -1,7 +1,7 @@
 import type { ModelArchive } from '#libs/archive';
 import { MarlineError, toMarlineError, type ModelRef } from '#libs/common';
 import type { HandlerPlan } from '#libs/handler';
-import { ThreadWorker, WorkerPool, type PooledState } from '#libs/pool';
+import { WorkerPool, type PooledState } from '#libs/pool';
 import { HostHandler, type HostItem } from './host-handler.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
 import { withWorkers, type ModelSettings } from './model-settings.js';
@@ -55,7 +55,7 @@ export class ModelRuntime {
     model: RuntimeModel,
     private readonly host: RuntimeHost,
   ) {
-    const { options, clock, nextWorkerId } = host;
+    const { options, clock, workers } = host;
     this.name = model.name;
     this.version = model.version;
     this.archive = model.archive;
@@ -67,16 +67,8 @@ export class ModelRuntime {
     const ref = this.#ref;
 
     this.#pool = new WorkerPool<WorkerModel, WorkerReady>({
-      create: (id, events) =>
-        new ThreadWorker({
-          id,
-          entry: new URL('./onnx.worker.js', import.meta.url),
-          events,
-          startTimeoutMs: model.settings.startupTimeout * 1000,
-          name: `W-${id}-${model.name}_${model.version}`,
-          clock,
-        }),
-      nextId: nextWorkerId,
+      create: (id, events) => workers.create(id, events, ref, model.settings),
+      nextId: () => workers.nextId(),
       modelFor: () => this.#loader.workerModel(),
       runTimeoutMs: Math.max(0, model.settings.responseTimeout * 1000),
       retryWindowMs: model.settings.maxRetryTimeoutInSec * 1000,
