@@ -74,9 +74,9 @@ export class Outbox implements BatchSink {
     for (const resume of item.waiting.splice(0)) resume();
   }
 
-  /** Ends the batch: what the engine left open fails with `error`. */
-  finish(error: MarlineError): void {
-    for (const id of this.#open.keys()) this.error(id, error);
+  /** Ends the batch: what the engine left open fails with the error that `left` makes. */
+  finish(left: () => MarlineError): void {
+    for (const id of this.#open.keys()) this.error(id, left());
     this.push({ type: 'done' });
     this.flush();
   }

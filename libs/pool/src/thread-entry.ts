@@ -1,7 +1,6 @@
 import { setPriority } from 'node:os';
 import { workerData, type MessagePort } from 'node:worker_threads';
 import {
-  MarlineError,
   encodeError,
   messageOf,
   toMarlineError,
@@ -133,16 +132,16 @@ class ThreadServer<Model, Info> {
   async #run(items: readonly BatchItem[]): Promise<void> {
     this.#running = true;
     this.#outbox.begin(items);
-    let left = new MarlineError('INTERNAL', {
-      reason: 'The worker ended a batch without an answer to this request.',
-    });
+    let failure: unknown;
     try {
       await this.#engine?.run(items, this.#outbox);
     } catch (error) {
-      left = toMarlineError(error);
+      failure = error;
     }
     this.#running = false;
-    this.#outbox.finish(left);
+    this.#outbox.finish(() =>
+      toMarlineError(failure ?? new Error('The worker ended a batch without an answer to this request.')),
+    );
     if (this.#stopping) await this.#close();
   }
 
