@@ -70,6 +70,7 @@ async function measure(mode: string, store: string): Promise<Round> {
 }
 
 function median(values: number[]): string {
+  if (values.some((value) => !(value > 0))) return '–';
   const sorted = values.toSorted((a, b) => a - b);
   const text = (value: number | undefined) => (value ?? Number.NaN).toFixed(1);
   return `${text(sorted[Math.floor(sorted.length / 2)])} (${text(sorted[0])}–${text(sorted.at(-1))})`;

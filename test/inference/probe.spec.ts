@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { probeModel } from '../../libs/inference/src/model-probe.js';
+import { ModelProbe } from '../../libs/inference/src/model-probe.js';
 import { inspectOnnxFile } from '../../libs/inference/src/onnx-file.js';
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/models/${name}.onnx`, import.meta.url));
@@ -70,9 +70,19 @@ function varint(value: number): Buffer {
     : Buffer.concat([Buffer.from([(value & 0x7f) | 0x80]), varint(value >> 7)]);
 }
 
-const probe = (path: string, timeoutMs?: number) => probeModel(path, { intraOpThreads: 1, timeoutMs });
+async function probe(path: string, timeoutMs?: number) {
+  const child = new ModelProbe(timeoutMs);
+  try {
+    const file = await child.inspect(path);
+    const report = await child.load(path, 1);
+    await child.end();
+    return { ...file, ...report };
+  } finally {
+    child.kill();
+  }
+}
 
-describe('probeModel', () => {
+describe('ModelProbe', () => {
   it('tells inputs, outputs and size of a good model', async () => {
     expect(await probe(fixture('mnist_cnn'))).toEqual({
       bytes: 4_800_911,

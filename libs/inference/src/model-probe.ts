@@ -4,13 +4,6 @@ import { fileURLToPath } from 'node:url';
 import { MarlineError, decodeError, type EncodedError, type TensorMetadata } from '#libs/common';
 import type { OnnxFile } from './onnx-file.js';
 
-/** How a model is tried. */
-export interface ProbeOptions {
-  readonly intraOpThreads: number;
-  /** Milliseconds for each step. Default 120,000. */
-  readonly timeoutMs?: number;
-}
-
 /** What a model that loads tells. */
 export interface ProbeReport {
   readonly inputs: readonly TensorMetadata[];
@@ -154,25 +147,6 @@ export class ModelProbe {
       { reason: `The model cannot be used. ${problem} Check the file with another ONNX tool.` },
       { cause },
     );
-  }
-}
-
-/**
- * Tries a model in a child process: checks its file, loads it and runs it once.
- * @throws MarlineError `MODEL_INVALID` with what is wrong, also when the process crashed or took too long; `OUT_OF_RESOURCES`
- */
-export async function probeModel(
-  path: string,
-  { intraOpThreads, timeoutMs }: ProbeOptions,
-): Promise<ProbeReport & OnnxFile> {
-  const probe = new ModelProbe(timeoutMs);
-  try {
-    const file = await probe.inspect(path);
-    const report = await probe.load(path, intraOpThreads);
-    await probe.end();
-    return { ...file, ...report };
-  } finally {
-    probe.kill();
   }
 }
 
