@@ -97,7 +97,7 @@ function untilStopRequested(logger: Logger): Promise<void> {
   });
 }
 
-/** process.exit() would abort the process while a worker runs native code (decision D2); SIGKILL is clean. */
+/** process.exit() would abort the process while a worker runs native code (docs/decisions/0001); SIGKILL is clean. */
 function kill(logger: Logger, reason: string): void {
   logger.error(`${reason} Killing the process; requests under way are lost.`);
   process.kill(process.pid, 'SIGKILL');

@@ -1,6 +1,6 @@
 /**
  * archive: a MAR file becomes a private folder, a manifest and a configuration.
- * Archives are hostile until proven otherwise: one extractor, caps counted while inflating, no links (design D6).
+ * Archives are hostile until proven otherwise: one extractor, caps counted while inflating, no links.
  * ModelStore opens archives, packArchive writes them, ContentCache shares their folders between processes.
  */
 export {

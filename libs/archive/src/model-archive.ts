@@ -5,7 +5,7 @@ import type { ModelConfig } from './model-config.js';
 export interface ModelArchive {
   /** Where it came from, as the caller named it: the `modelUrl` of describe. */
   readonly url: string;
-  /** Name derived from the file name (spec 01 §2.1), for a start-up model whose manifest has none. */
+  /** Name derived from the file name, for a start-up model whose manifest has none. */
   readonly defaultName: string;
   /** Folder with the unpacked files, mode 0700. Never changes while the archive is held. */
   readonly dir: string;
@@ -13,7 +13,7 @@ export interface ModelArchive {
   readonly sha256: string;
   readonly manifest: Manifest;
   readonly config: ModelConfig;
-  /** True when code in it may run: it lies in the operator's model store, or its digest is pinned (design D6). */
+  /** True when code in it may run: it lies in the operator's model store, or its digest is pinned. */
   readonly trusted: boolean;
   /** Gives the folder back; the last holder on this machine removes it. May be called twice. */
   release(): Promise<void>;

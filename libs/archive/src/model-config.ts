@@ -5,7 +5,7 @@ import { messageOf } from '#libs/common';
 import type { Manifest } from './manifest.js';
 
 /**
- * What `model-config.yaml` says, sanitised as TorchServe's front end does (spec 01 §4): a value of the wrong type or
+ * What `model-config.yaml` says, sanitised as TorchServe's front end does: a value of the wrong type or
  * out of range is left out, as if the key were absent. All keys of the file, also unknown ones, are in `raw` for the handler.
  */
 export interface ModelConfig {
@@ -45,7 +45,7 @@ type Settings = Omit<ModelConfig, 'raw' | 'warnings'>;
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type KeyOf<V> = { [K in keyof Settings]-?: NonNullable<Settings[K]> extends V ? K : never }[keyof Settings];
 
-/** Integer keys: `atLeast` raises smaller values to it, `from` leaves smaller ones out (spec 01 §4, column "sanitising"). */
+/** Integer keys: `atLeast` raises smaller values to it, `from` leaves smaller ones out. */
 const INTEGERS: readonly {
   readonly key: KeyOf<number>;
   readonly atLeast?: number;

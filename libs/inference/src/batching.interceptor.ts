@@ -34,7 +34,7 @@ const LARGE_BODY_BYTES = 64 * 1024;
 const STREAM_HEADER: Header = ['ts_stream_next', 'true'];
 
 /**
- * Carries an HTTP request into the registry and its answer, one or a stream of chunks, out (spec 03 §3, §4). A client that
+ * Carries an HTTP request into the registry and its answer, one or a stream of chunks, out. A client that
  * disconnects cancels its request; a stream goes no faster than its client reads, and one that fails after its first
  * chunk ends the connection, because its status is out already.
  */

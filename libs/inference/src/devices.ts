@@ -80,7 +80,7 @@ function onnxRuntimeFolder(): string {
 }
 
 /**
- * Hands out devices to workers, by TorchServe's rules (spec 05 §5). One per process, because the counter for models without
+ * Hands out devices to workers, by TorchServe's rules. One per process, because the counter for models without
  * `deviceIds` is shared by all of them: it is increased first, so with several GPUs the first worker gets number 1.
  */
 export class DevicePlacer {

@@ -32,7 +32,7 @@ const DEFAULT_TIMEOUT_MS = 120_000;
 const MAX_ERROR_OUTPUT = 4096;
 
 /**
- * A child process in which a model is tried before the gateway trusts it (design D2): a malformed model can crash ONNX
+ * A child process in which a model is tried before the gateway trusts it (docs/decisions/0001): a malformed model can crash ONNX
  * Runtime's parser or never return from a run, and then it takes this process with it and not the gateway.
  * Ask one thing at a time.
  */

@@ -49,7 +49,7 @@ const DEFAULT_BATCH_DELAY_MS = 100;
 const DEFAULT_RETRY_WINDOW_S = 300;
 
 /**
- * The settings in force, by TorchServe's priorities (spec 01 §4.1): for batches the call wins over the file; for workers
+ * The settings in force, by TorchServe's priorities: for batches the call wins over the file; for workers
  * and time-outs the file wins as soon as there is one, and its time-outs are 120 s when it does not say.
  */
 export function resolveSettings(

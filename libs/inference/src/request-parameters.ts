@@ -5,7 +5,7 @@ import { parseMultipart } from './multipart.js';
 const MAX_FIELDS = 1000;
 
 /**
- * The parameters in a body, as TorchServe finds them (spec 03 §3): fields of a form or of a multipart body, and otherwise
+ * The parameters in a body, as TorchServe finds them: fields of a form or of a multipart body, and otherwise
  * the one parameter `body`. A repeated field counts with its last value; every value has a buffer of its own.
  * @param contentType the header as the client sent it
  * @throws MarlineError `INVALID_INPUT` for a form or a multipart body that is broken

@@ -49,7 +49,7 @@ export function closeConnectionsOnError(fastify: FastifyInstance): void {
 }
 
 /**
- * Sends a body as it is, with TorchServe's head (spec 03 §4): its cache fields, `x-request-id`, and no content type unless
+ * Sends a body as it is, with TorchServe's head: its cache fields, `x-request-id`, and no content type unless
  * `head` has one. Hooks of the host see the reply before it goes out.
  */
 export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer | Readable): void {

@@ -1,6 +1,6 @@
 import type { ModelRuntime, WorkerInfo } from '#libs/inference';
 
-/** One version as `GET /models/{model}` shows it; fields and their order are TorchServe's (spec 04 §4). */
+/** One version as `GET /models/{model}` shows it; fields and their order are TorchServe's. */
 export type ModelDescription = Readonly<Record<string, unknown>>;
 
 export function describeModel(runtime: ModelRuntime): ModelDescription {

@@ -23,7 +23,7 @@ const MAX_PAGE = 100;
 const IN_PROGRESS = 'Processing worker updates...';
 
 /**
- * TorchServe's management routes (spec 04). Bodies are left unread, like TorchServe leaves them, except JSON of a
+ * TorchServe's management routes. Bodies are left unread, like TorchServe leaves them, except JSON of a
  * registration; answers are written past Nest, so that a host's interceptors do not reshape them.
  */
 @Controller('models')

@@ -9,7 +9,7 @@ const LEAVING = 3;
 
 /**
  * The atomic flag between a thread and its pool that keeps `terminate()` and native code apart: a thread that is
- * terminated inside ONNX Runtime takes the whole process down (design D2). The thread holds the flag while it is in native
+ * terminated inside ONNX Runtime takes the whole process down (docs/decisions/0001). The thread holds the flag while it is in native
  * code, the pool terminates only after it has won the flag.
  *
  * A new gate is held by the thread: while an entry's modules load, native add-ons initialise. `serveWorker` opens it.

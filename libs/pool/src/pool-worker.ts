@@ -26,7 +26,7 @@ export interface WorkerEvents {
 }
 
 /**
- * One worker, be it a thread, a process or TorchServe's Python worker (design D11). The pool knows nothing else.
+ * One worker, be it a thread, a process or TorchServe's Python worker. The pool knows nothing else.
  * @typeParam Model what `start` hands to the worker to load: opaque here, structured-cloneable
  * @typeParam Info what a worker tells when it is ready, such as the model's inputs and outputs
  */

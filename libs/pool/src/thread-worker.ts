@@ -29,7 +29,7 @@ export interface ThreadWorkerOptions extends ThreadOptions {
 }
 
 /**
- * A worker thread behind the pool's interface (design D1, D2). It is ended from outside only when the shared flag tells
+ * A worker thread behind the pool's interface (docs/decisions/0001). It is ended from outside only when the shared flag tells
  * that no native code runs in it; there is no `kill`.
  *
  * A thread that ends by itself fails its items with `WORKER_DIED`, or `OUT_OF_RESOURCES` when its heap was full; the
