@@ -13,6 +13,14 @@ describe('MarlineError', () => {
     });
   });
 
+  it('is answered 429 by the application’s own routes when a queue is full, and 503 by TorchServe’s', () => {
+    expect(new MarlineError('QUEUE_FULL', { model: 'fraud' })).toMatchObject({
+      statusCode: 429,
+      status: 503,
+    });
+    expect(new MarlineError('INVALID_INPUT', { reason: 'no' }).statusCode).toBe(400);
+  });
+
   it('takes the status that a handler chose over the one of the table', () => {
     expect(new MarlineError('PREDICTION_EXCEPTION', { reason: 'no face', status: 422 }).status).toBe(422);
   });

@@ -208,6 +208,11 @@ export class MarlineError extends Error {
     return typeof own === 'number' ? own : KINDS[this.code].status;
   }
 
+  /** HTTP status on routes of the application: what Nest's own exception filter answers with. A full queue is 429 there. */
+  get statusCode(): number {
+    return this.code === 'QUEUE_FULL' ? 429 : this.status;
+  }
+
   get grpcStatus(): GrpcStatus {
     return KINDS[this.code].grpc;
   }
