@@ -111,6 +111,12 @@ describe('a model version', () => {
     expect(answers.map((answer) => (answer as { batch: number }).batch)).toEqual([1, 4, 4, 4, 4, 1]);
   });
 
+  it('queues requests from the moment it starts its workers', async () => {
+    const runtime = await open.registry.register({ url: 'mlp.mar', initialWorkers: 1, synchronous: false });
+    expect(runtime.status()).toMatchObject({ status: 'starting', readyWorkers: 0 });
+    expect(await predict(open.registry, 'mlp', mlpInput())).toHaveProperty('logits');
+  });
+
   it('starts without workers, refuses requests, and serves after it is scaled', async () => {
     const runtime = await register('mlp.mar', 0);
     expect(runtime.status()).toMatchObject({ status: 'stopped' });

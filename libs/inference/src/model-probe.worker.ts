@@ -6,6 +6,8 @@ import type { ProbeAnswer, ProbeRequest } from './model-probe.js';
 
 // The entry of the child process that tries a model; it ends when its parent closes the channel.
 setPriority(10);
+// What it writes into the cache is for this user alone.
+process.umask(0o077);
 
 process.on('message', (request: ProbeRequest) => {
   void answerTo(request).then((answer) => process.send?.(answer));

@@ -222,6 +222,7 @@ export class ModelRegistry
     try {
       await this.#scale(runtime, minWorkers, maxWorkers, synchronous);
     } catch (error) {
+      this.#logFailedStart(error);
       await runtime.scale(0, 0);
       throw error;
     }
@@ -235,9 +236,11 @@ export class ModelRegistry
   ): Promise<void> {
     const scaled = runtime.scale(minWorkers, maxWorkers);
     if (synchronous) return scaled;
-    scaled.catch((error: unknown) =>
-      this.#logger.error(`${messageOf(error)}: ${messageOf((error as Error).cause)}`),
-    );
+    scaled.catch((error: unknown) => this.#logFailedStart(error));
+  }
+
+  #logFailedStart(error: unknown): void {
+    this.#logger.error(`${messageOf(error)}: ${messageOf((error as Error).cause)}`);
   }
 
   async #startupModels(): Promise<{ url: string; modelName?: string }[]> {

@@ -89,6 +89,7 @@ export class ModelRuntime {
       batchSize: () => this.#loader.batchSize,
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,
+      canServe: () => this.#canServe(),
     });
   }
 
@@ -107,13 +108,16 @@ export class ModelRuntime {
    * @throws MarlineError `NO_WORKER`, `QUEUE_FULL`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`, `SHUTTING_DOWN`, or what went wrong in the handler or the model
    */
   async predict(request: PredictionRequest): Promise<PredictionAnswer> {
-    if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
-    if (!this.#canServe() || this.#settings.maxWorkers === 0)
-      throw new MarlineError('NO_WORKER', { model: this.name });
-    if (request.signal?.aborted === true) throw new MarlineError('REQUEST_CANCELLED');
     this.#active++;
     try {
+      if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
+      if (!this.#canServe() || this.#settings.maxWorkers === 0)
+        throw new MarlineError('NO_WORKER', { model: this.name });
+      if (request.signal?.aborted === true) throw new MarlineError('REQUEST_CANCELLED');
       return await this.#submit(request);
+    } catch (error) {
+      this.host.options.observer.requestFailed(this.#ref, request.id, toMarlineError(error));
+      throw error;
     } finally {
       this.#active--;
       if (this.#active === 0) for (const quiet of this.#whenQuiet.splice(0)) quiet();

@@ -33,6 +33,11 @@ export class PendingAnswer {
     return this.#settled;
   }
 
+  /** True once a first part went to the caller. */
+  get streaming(): boolean {
+    return this.#stream !== undefined;
+  }
+
   /** Enforces the bounds from now on, instead of those before; `abandon` is told when one of them ends the wait. */
   watch(bounds: AnswerBounds, abandon: () => void): void {
     const { deadlineAt, deadlineMs, signal } = bounds;

@@ -22,6 +22,8 @@ export interface RunQueueOptions {
   /** Milliseconds that a batch waits to fill; 0 = it never waits while a worker is idle. */
   readonly maxBatchDelayMs: number;
   readonly queueSize: number;
+  /** False when no worker runs and none will. */
+  readonly canServe: () => boolean;
 }
 
 interface Run {
@@ -64,11 +66,8 @@ export class RunQueue {
    */
   submit(item: BatchItem, pending: PendingAnswer, bounds: AnswerBounds): void {
     const { ref, observer } = this.options;
-    if (this.pool.alive === 0) throw new MarlineError('NO_WORKER', { model: ref.model });
-    this.#batcher.submit({ item, pending, bounds }, bounds, (error) => {
-      pending.error(error);
-      observer.requestFailed(ref, item.id, error);
-    });
+    if (!this.options.canServe()) throw new MarlineError('NO_WORKER', { model: ref.model });
+    this.#batcher.submit({ item, pending, bounds }, bounds, (error) => pending.error(error));
     observer.requestQueued(ref, item.id);
   }
 
@@ -108,8 +107,10 @@ export class RunQueue {
         });
       },
       error: (id, error) => {
-        runs.get(id)?.item.pending.error(error);
-        observer.requestFailed(ref, id, error);
+        const pending = runs.get(id)?.item.pending;
+        // Any other failure is told where the answer is awaited.
+        if (pending?.streaming === true) observer.requestFailed(ref, id, error);
+        pending?.error(error);
       },
     };
     try {
