@@ -5,7 +5,7 @@ export interface SkeletonFile {
 }
 
 /**
- * The files of a new handler that is a JavaScript module for an archive: the handler, its spec for `node --test`,
+ * The files of a new handler that is a JavaScript module for an archive: the handler, its tests for `node --test`,
  * and how to pack it.
  * @param name checked already: letters, digits, `_`, `-` and `.`
  */
@@ -13,7 +13,7 @@ export function handlerSkeleton(name: string): readonly SkeletonFile[] {
   const className = classNameOf(name);
   return [
     { path: 'handler.mjs', text: handlerText(className) },
-    { path: 'handler.spec.mjs', text: specText(className) },
+    { path: 'handler.test.mjs', text: specText(className) },
     { path: 'README.md', text: readmeText(name) },
   ];
 }
@@ -26,7 +26,7 @@ function classNameOf(name: string): string {
 }
 
 function handlerText(className: string): string {
-  return `import { BaseHandler } from 'marline/handler';
+  return `import { BaseHandler, PredictionException } from 'marline/handler';
 
 /** Takes \`{ "values": [1, 2, 3] }\` and answers the index of the model's highest score, and that score. */
 export default class ${className} extends BaseHandler {
@@ -37,7 +37,7 @@ export default class ${className} extends BaseHandler {
   preprocess(request, context) {
     const values = request?.values;
     if (!Array.isArray(values) || !values.every(Number.isFinite)) {
-      throw new TypeError('Send JSON like {"values": [1, 2, 3]}.');
+      throw new PredictionException('Send JSON like {"values": [1, 2, 3]}.', 400);
     }
     const [input] = context.inputs;
     return { [input.name]: { dtype: 'float32', shape: [1, values.length], data: Float32Array.from(values) } };
@@ -84,7 +84,7 @@ test('answers the highest score', () => {
 function readmeText(name: string): string {
   return `# ${name}
 
-\`handler.mjs\` turns requests into the model's inputs and its outputs into answers. Test it (once: \`npm install marline\`):
+\`handler.mjs\` turns requests into the model's inputs and its outputs into answers. Test it (once: \`ONNXRUNTIME_NODE_INSTALL=skip npm install marline\`):
 
     node --test
 

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { archiveCommand, runArchive } from './archive.js';
+import { runArchive } from './archive.js';
 
 let cwd: string;
 
@@ -58,18 +58,17 @@ describe('marline archive', () => {
     });
   });
 
+  it('says how to name a handler class of the application', async () => {
+    const { code, err } = await run('--model-name', 'm', '--handler', 'fraud_handler', '-v', '1.0');
+    expect(code).toBe(1);
+    expect(err).toMatch(/^If "fraud_handler" is a handler class of your application, add --runtime node\.\n/);
+  });
+
   it('writes no stack when packing fails', async () => {
     const { code, err } = await run('--model-name', 'm', '--handler', 'none.mjs', '-v', '1.0');
     expect({ code, err }).toEqual({
       code: 1,
       err: "FileNotFoundError: [Errno 2] No such file or directory: 'none.mjs'\n",
     });
-  });
-
-  it('is a command that a program can add', () => {
-    expect([archiveCommand().name(), archiveCommand().description()]).toEqual([
-      'archive',
-      expect.stringContaining('model archive'),
-    ]);
   });
 });

@@ -33,24 +33,13 @@ Example:
   $ marline archive --model-name mnist --version 1.0 --handler mnist_handler.mjs \\
       --serialized-file mnist.onnx --extra-files index_to_name.json --export-path model_store
 
-All options and messages are torch-model-archiver's; a JavaScript handler (.js, .mjs) makes an archive of runtime node.`;
-
-/** `marline archive`: packs a model archive. Sets the process's exit code: 2 for wrong usage, 1 when packing fails. */
-export function archiveCommand(): Command {
-  const io: ArchiveIo = {
-    cwd: process.cwd(),
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
-  };
-  return buildCommand(io, (code) => {
-    process.exitCode = code;
-  }).exitOverride((error) => process.exit(exitCodeOf(error, io)));
-}
+All options and messages are torch-model-archiver's; a JavaScript handler (.js, .mjs) makes an archive of runtime node.
+For a handler class of your application give its name and --runtime node.`;
 
 /**
- * Runs `marline archive` in this process.
+ * Runs `marline archive`: packs a model archive.
  * @param argv the arguments behind `marline archive`
- * @returns the exit code
+ * @returns the exit code: 2 for wrong usage, 1 when packing fails
  */
 export async function runArchive(argv: readonly string[], io: ArchiveIo): Promise<number> {
   let code = 0;
@@ -68,7 +57,7 @@ export async function runArchive(argv: readonly string[], io: ArchiveIo): Promis
 
 function buildCommand(io: ArchiveIo, finish: (code: number) => void): Command {
   return (
-    new Command('archive')
+    new Command(PROGRAM)
       .description('pack a model, its handler and their files as a model archive (.mar)')
       .option('--model-name <name>', 'name of the model, and of the archive: <name>.mar')
       .option('--serialized-file <file>', 'the weights: a .onnx file')
@@ -115,6 +104,9 @@ async function archive(flags: Flags, command: Command, io: ArchiveIo): Promise<n
     });
     return 0;
   } catch (error) {
+    if (isMarlineError(error) && error.code === 'PACK_FILE_NOT_FOUND' && !/[./]/.test(handler)) {
+      io.err(`If "${handler}" is a handler class of your application, add --runtime node.\n`);
+    }
     io.err(`${isMarlineError(error) ? error.type : 'Error'}: ${messageOf(error)}\n`);
     return FAILED;
   }

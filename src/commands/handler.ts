@@ -9,7 +9,7 @@ import type { Terminal } from './predict.js';
 const EXAMPLES = `
 Example:
   $ marline handler new fraud
-  $ cd fraud && npm install marline && node --test`;
+  $ cd fraud && ONNXRUNTIME_NODE_INSTALL=skip npm install marline && node --test`;
 
 /** `marline handler`: starts custom handlers. */
 export function handlerCommand(terminal: Terminal = process): Command {

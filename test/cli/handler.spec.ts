@@ -44,7 +44,7 @@ describe('marline handler new', () => {
   it('writes a handler whose spec passes', async () => {
     const { code, dir, stdout } = await create('2nd.fraud-model');
     expect(code).toBe(0);
-    expect(readdirSync(dir).toSorted()).toEqual(['README.md', 'handler.mjs', 'handler.spec.mjs']);
+    expect(readdirSync(dir).toSorted()).toEqual(['README.md', 'handler.mjs', 'handler.test.mjs']);
     expect(stdout).toContain('handler.mjs');
     linkPackage(dir);
     const loader = new URL('../support/ts-register.mjs', import.meta.url).href;
@@ -55,7 +55,7 @@ describe('marline handler new', () => {
         `--import=${loader}`,
         '--test',
         '--test-reporter=tap',
-        'handler.spec.mjs',
+        'handler.test.mjs',
       ],
       { cwd: dir, env: { ...process.env, NODE_OPTIONS: '' } },
     );
@@ -71,12 +71,12 @@ describe('marline handler new', () => {
   it('overwrites nothing', async () => {
     const dir = join(folder, 'mine');
     mkdirSync(dir);
-    writeFileSync(join(dir, 'handler.spec.mjs'), 'mine');
+    writeFileSync(join(dir, 'handler.test.mjs'), 'mine');
     const { code, stderr } = await create('fraud', dir);
     expect(code).toBe(1);
-    expect(stderr).toContain('handler.spec.mjs exists already; nothing was written');
+    expect(stderr).toContain('handler.test.mjs exists already; nothing was written');
     expect(existsSync(join(dir, 'handler.mjs'))).toBe(false);
-    expect(readFileSync(join(dir, 'handler.spec.mjs'), 'utf8')).toBe('mine');
+    expect(readFileSync(join(dir, 'handler.test.mjs'), 'utf8')).toBe('mine');
   });
 
   it.each(['../evil', 'a b', '-x/', ''])('refuses the name %j', async (name) => {
