@@ -111,8 +111,8 @@ class ChecksController {
   }
 
   @Post()
-  async ask() {
-    return this.nobody.predict(1).catch((error: { code: string }) => error.code);
+  ask() {
+    return this.nobody.predict(1);
   }
 }
 
@@ -121,10 +121,16 @@ describe('the application', () => {
     served = await serveApp({ models: ['slow'], controllers: [ChecksController], inject: ['nobody'] });
     const ask = async (path: string, method = 'GET') =>
       (await fetch(`${served.url}${path}`, { method })).text();
-    expect(await ask('/checks', 'POST')).toBe('MODEL_NOT_FOUND');
     expect(JSON.parse(await ask('/checks'))).toEqual({ models: { status: 'up', models: { slow: 'ready' } } });
     expect(JSON.parse(await ask('/checks?model=slow'))).toMatchObject({
       slow: { status: 'up', readyWorkers: 1 },
     });
+  });
+
+  it('answers a model’s failure with its status through the filter that Nest brings', async () => {
+    served = await serveApp({ models: ['slow'], controllers: [ChecksController], inject: ['nobody'] });
+    const response = await fetch(`${served.url}/checks`, { method: 'POST' });
+    expect(response.status).toBe(404);
+    expect(await response.json()).toEqual({ statusCode: 404, message: 'Model not found: nobody' });
   });
 });

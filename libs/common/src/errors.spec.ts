@@ -13,12 +13,13 @@ describe('MarlineError', () => {
     });
   });
 
-  it('is answered 429 by the application’s own routes when a queue is full, and 503 by TorchServe’s', () => {
-    expect(new MarlineError('QUEUE_FULL', { model: 'fraud' })).toMatchObject({
-      statusCode: 429,
-      status: 503,
+  it('has the form that error handlers of HTTP frameworks know, and hides the text of what is unknown', () => {
+    expect(new MarlineError('INVALID_INPUT', { reason: 'no' })).toMatchObject({
+      statusCode: 400,
+      status: 400,
+      expose: true,
     });
-    expect(new MarlineError('INVALID_INPUT', { reason: 'no' }).statusCode).toBe(400);
+    expect(new MarlineError('INTERNAL', { reason: 'a path' }).expose).toBe(false);
   });
 
   it('takes the status that a handler chose over the one of the table', () => {

@@ -202,15 +202,20 @@ export class MarlineError extends Error {
     this.details = details;
   }
 
-  /** HTTP status on TorchServe's routes. */
+  /** HTTP status. */
   get status(): number {
     const own = this.details['status'];
     return typeof own === 'number' ? own : KINDS[this.code].status;
   }
 
-  /** HTTP status on routes of the application: what Nest's own exception filter answers with. A full queue is 429 there. */
+  /** The same under the name that error handlers of Node's HTTP frameworks read; Nest's own filter is one of them. */
   get statusCode(): number {
-    return this.code === 'QUEUE_FULL' ? 429 : this.status;
+    return this.status;
+  }
+
+  /** Tells those handlers that the text may go to the client. */
+  get expose(): boolean {
+    return this.code !== 'INTERNAL';
   }
 
   get grpcStatus(): GrpcStatus {
