@@ -6,11 +6,14 @@ export interface Clock {
   after(delayMs: number, callback: () => void): () => void;
 }
 
-/** The clock of the process. */
+/** A longer delay makes Node's timer fire at once. */
+const LONGEST_DELAY_MS = 2 ** 31 - 1;
+
+/** The clock of the process. Delays above 24.8 days, infinite ones included, are cut to that. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
+    const timer = setTimeout(callback, Math.min(delayMs, LONGEST_DELAY_MS));
     timer.unref();
     return () => clearTimeout(timer);
   },

@@ -15,7 +15,7 @@ import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js
 import { LoggingObserver } from './logging-observer.js';
 import type { RuntimeHost } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
-import { resolveSettings, type RegisterRequest } from './model-settings.js';
+import { resolveSettings, workersBetween, type RegisterRequest } from './model-settings.js';
 import { WorkerProvider } from './worker.provider.js';
 
 interface ModelVersions {
@@ -163,8 +163,8 @@ export class ModelRegistry
     maxWorkers: number,
     { synchronous }: { readonly synchronous: boolean },
   ): Promise<ModelRuntime> {
-    if (maxWorkers < minWorkers)
-      throw new MarlineError('BAD_REQUEST', { reason: 'max_worker cannot be less than min_worker.' });
+    // Here and not only in the runtime, because a caller that does not wait must be told too.
+    workersBetween(minWorkers, maxWorkers);
     const runtime = this.get(name, version);
     await this.#scale(runtime, minWorkers, maxWorkers, synchronous);
     return runtime;

@@ -83,3 +83,11 @@ describe('settings in force', () => {
 it('refuses an empty range of workers', () => {
   expect(() => withWorkers(settings(''), 3, 2)).toThrowError('max_worker cannot be less than min_worker.');
 });
+
+it('refuses more workers than a process can hold, from the call, the file and a scale call', () => {
+  expect(() => settings('', { initialWorkers: 2 ** 31 - 1 })).toThrowError(
+    'can have 256 workers, not 2147483647',
+  );
+  expect(() => settings('minWorkers: 300\nmaxWorkers: 300')).toThrowError('can have 256 workers, not 300');
+  expect(() => withWorkers(settings(''), 257, 300)).toThrowError('can have 256 workers, not 257');
+});

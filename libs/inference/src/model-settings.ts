@@ -46,11 +46,14 @@ export interface RegisterRequest {
 }
 
 const DEFAULT_BATCH_DELAY_MS = 100;
+/** Most workers of one version: a mistyped number must not start threads until the process dies. */
+const MAX_WORKERS = 256;
 const DEFAULT_RETRY_WINDOW_S = 300;
 
 /**
  * The settings in force, by TorchServe's priorities: for batches the call wins over the file; for workers
  * and time-outs the file wins as soon as there is one, and its time-outs are 120 s when it does not say.
+ * @throws MarlineError `BAD_REQUEST` for more workers than one version may have
  */
 export function resolveSettings(
   request: RegisterRequest,
@@ -89,10 +92,27 @@ function workerRange(
   deviceCount: { readonly gpus: number; readonly cores: number },
 ): Pick<ModelSettings, 'minWorkers' | 'maxWorkers'> {
   const { minWorkers = 0, maxWorkers = 0 } = config;
-  if (minWorkers > 0 && minWorkers <= maxWorkers) return { minWorkers, maxWorkers };
+  if (minWorkers > 0 && minWorkers <= maxWorkers) return workersBetween(minWorkers, maxWorkers);
   const atStartup = request.atStartup === true ? deviceCount.gpus || deviceCount.cores : 0;
   const workers = Math.max(0, request.initialWorkers ?? (options.defaultWorkersPerModel || atStartup));
-  return { minWorkers: workers, maxWorkers: workers };
+  return workersBetween(workers, workers);
+}
+
+/**
+ * A range of workers that one version may have.
+ * @throws MarlineError `BAD_REQUEST` when the range is empty or too large
+ */
+export function workersBetween(
+  minWorkers: number,
+  maxWorkers: number,
+): Pick<ModelSettings, 'minWorkers' | 'maxWorkers'> {
+  if (maxWorkers < minWorkers)
+    throw new MarlineError('BAD_REQUEST', { reason: 'max_worker cannot be less than min_worker.' });
+  if (minWorkers > MAX_WORKERS)
+    throw new MarlineError('BAD_REQUEST', {
+      reason: `A model version can have ${MAX_WORKERS} workers, not ${minWorkers}.`,
+    });
+  return { minWorkers, maxWorkers };
 }
 
 function validDeviceIds(ids: readonly number[] | undefined, gpus: number): readonly number[] | undefined {
@@ -101,10 +121,8 @@ function validDeviceIds(ids: readonly number[] | undefined, gpus: number): reado
 
 /**
  * The settings after a scale call.
- * @throws MarlineError `BAD_REQUEST` when the range is empty
+ * @throws MarlineError `BAD_REQUEST` when the range is empty, or for more workers than one version may have
  */
 export function withWorkers(settings: ModelSettings, minWorkers: number, maxWorkers: number): ModelSettings {
-  if (maxWorkers < minWorkers)
-    throw new MarlineError('BAD_REQUEST', { reason: 'max_worker cannot be less than min_worker.' });
-  return { ...settings, minWorkers, maxWorkers };
+  return { ...settings, ...workersBetween(minWorkers, maxWorkers) };
 }
