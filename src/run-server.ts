@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Logger } from '@nestjs/common';
-import { VERSION } from '#libs/common';
+import { VERSION, systemClock } from '#libs/common';
 import { detectDevices, type Device } from '#libs/inference';
 import { formatAddress, isLoopback, type ListenAddress } from './address.js';
 import type { Terminal } from './commands/predict.js';
@@ -34,7 +34,7 @@ export async function runServer(configuration: ServerConfiguration, terminal: Te
   await stopRequested;
   const limit = configuration.drainTimeoutMs + STOP_GRACE_MS;
   // Without a reference: it matters only while something else, such as a worker in a native run, keeps the process alive.
-  setTimeout(() => kill(logger, `Still not stopped after ${limit} ms.`), limit).unref();
+  systemClock.after(limit, () => kill(logger, `Still not stopped after ${limit} ms.`));
   await server.close();
   logger.log('Model server stopped.');
 }

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { MarlineError, decodeError, type EncodedError, type TensorMetadata } from '#libs/common';
+import { MarlineError, decodeError, systemClock, type EncodedError, type TensorMetadata } from '#libs/common';
 import type { OnnxFile } from './onnx-file.js';
 
 /** What a model that loads tells. */
@@ -126,14 +126,14 @@ export class ModelProbe {
   }
 
   #within<T>(promise: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
+    let stopTimer = () => {};
     const overdue = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
+      stopTimer = systemClock.after(this.#timeoutMs, () => {
         this.kill();
         reject(this.#unusable(`It did not load and run once within ${this.#timeoutMs} ms.`));
-      }, this.#timeoutMs);
+      });
     });
-    return Promise.race([promise, overdue]).finally(() => clearTimeout(timer));
+    return Promise.race([promise, overdue]).finally(stopTimer);
   }
 
   #crashed(outcome: string): MarlineError {
