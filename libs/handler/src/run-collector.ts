@@ -81,7 +81,7 @@ export class RunCollector {
 
   #buckets(runs: readonly Waiting[]): Iterable<readonly Waiting[]> {
     const buckets = new Map<unknown, Waiting[]>();
-    const stackable = isStackable(this.binding.inputs);
+    const stackable = runs.length > 1 && isStackable(this.binding.inputs);
     for (const run of runs) {
       // A run that cannot share is its own key.
       const key = (stackable ? stackingKey(run.inputs) : undefined) ?? run;
