@@ -6,7 +6,7 @@ import { ConfigurableModuleClass, INFERENCE_OPTIONS, type InferenceOptions } fro
 import { ModelRegistry } from './model-registry.js';
 import { PingController } from './ping.controller.js';
 import { PredictionsController } from './predictions.controller.js';
-import { WorkerProvider } from './worker.provider.js';
+import { WorkerProvider } from './workers.js';
 
 /**
  * The registry of models and TorchServe's inference routes.

@@ -7,7 +7,7 @@ import { modelFile } from './model-file.js';
 import type { ModelSettings } from './model-settings.js';
 import { prepareModel, type PreparedModel } from './shared-weights.js';
 import type { SessionPlan, WorkerModel, WorkerReady } from './worker-model.js';
-import type { WorkerProvider } from './worker.provider.js';
+import type { WorkerProvider } from './workers.js';
 
 /** What all runtimes of a process share. */
 export interface RuntimeHost {

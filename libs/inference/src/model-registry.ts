@@ -16,7 +16,7 @@ import { LoggingObserver } from './logging-observer.js';
 import type { RuntimeHost } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
 import { resolveSettings, workersBetween, type RegisterRequest } from './model-settings.js';
-import { WorkerProvider } from './worker.provider.js';
+import { WorkerProvider } from './workers.js';
 
 interface ModelVersions {
   defaultVersion: string;
