@@ -61,11 +61,11 @@ export class ModelLoader {
    * @throws MarlineError `RUNTIME_UNSUPPORTED`, `MODEL_INVALID`
    */
   async prepare(): Promise<void> {
-    this.#preparing ??= this.#prepare();
+    const attempt = (this.#preparing ??= this.#prepare());
     try {
-      this.#weights = await this.#preparing;
+      this.#weights = await attempt;
     } catch (error) {
-      this.#preparing = undefined;
+      if (this.#preparing === attempt) this.#preparing = undefined;
       throw error;
     }
   }

@@ -98,11 +98,6 @@ export class ModelRuntime {
     return this.#settings;
   }
 
-  /** Where the handler's hooks run; a host handler takes and gives values of the application. */
-  get handlerRuns(): 'host' | 'worker' {
-    return this.#plan.runs === 'host' ? 'host' : 'worker';
-  }
-
   /**
    * Answers one request.
    * @throws MarlineError `NO_WORKER`, `QUEUE_FULL`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`, `SHUTTING_DOWN`, or what went wrong in the handler or the model
@@ -256,11 +251,11 @@ export class ModelRuntime {
 
   /** Before the first worker: the model itself, then the host handler's `initialize`. Tried again after a failure. */
   async #prepare(): Promise<void> {
-    this.#preparing ??= this.#prepareOnce();
+    const attempt = (this.#preparing ??= this.#prepareOnce());
     try {
-      await this.#preparing;
+      await attempt;
     } catch (error) {
-      this.#preparing = undefined;
+      if (this.#preparing === attempt) this.#preparing = undefined;
       throw error;
     }
   }
