@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Device } from '#libs/inference';
@@ -109,6 +109,25 @@ describe('a model version', () => {
     await open.registry.register({ url: 'slow.mar', batchSize: 4, initialWorkers: 1, synchronous: true });
     const answers = await Promise.all([50, 1, 1, 1, 1, 1].map((ms) => predict(open.registry, 'slow', ms)));
     expect(answers.map((answer) => (answer as { batch: number }).batch)).toEqual([1, 4, 4, 4, 4, 1]);
+  });
+
+  it('can be unregistered while it starts, and leaves nothing behind', async () => {
+    const runtime = await open.registry.register({ url: 'mlp.mar', initialWorkers: 2, synchronous: false });
+    const waiting = predict(open.registry, 'mlp', mlpInput());
+    await open.registry.unregister('mlp');
+    await expect(waiting).resolves.toHaveProperty('logits');
+    expect(runtime.workers()).toEqual([]);
+    expect(await readdir(join(open.cacheDir, 'archives', 'entries'))).toEqual([]);
+  });
+
+  it('is unpacked once for two names, and stays until the second is gone', async () => {
+    await register('mlp.mar');
+    await open.registry.register({ url: 'mlp.mar', modelName: 'twin', initialWorkers: 1, synchronous: true });
+    expect(open.registry.get('twin').archive.dir).toBe(open.registry.get('mlp').archive.dir);
+    await open.registry.unregister('mlp');
+    expect(await predict(open.registry, 'twin', mlpInput())).toHaveProperty('logits');
+    await open.registry.unregister('twin');
+    expect(await readdir(join(open.cacheDir, 'archives', 'entries'))).toEqual([]);
   });
 
   it('queues requests from the moment it starts its workers', async () => {
