@@ -65,7 +65,6 @@ export class WorkerPool<Model, Info> {
   readonly #draining = new Map<WorkerSlot<Model, Info>, Promise<void>>();
   /** Workers that left their slot and have not ended yet. */
   readonly #retired = new Set<Promise<void>>();
-  #info: Info | undefined;
   #closed = false;
 
   constructor(options: WorkerPoolOptions<Model, Info>) {
@@ -79,9 +78,6 @@ export class WorkerPool<Model, Info> {
         metric: (metric) => options.metric?.(id, metric),
         log: (level, text) => options.log?.(id, level, text),
       }),
-      ready: (info) => {
-        this.#info = info;
-      },
       idle: options.onIdle,
       changed: (workerId, state, error) => options.observer?.({ workerId, state, ...(error && { error }) }),
       retire: (ended) => this.#track(ended),
@@ -109,11 +105,6 @@ export class WorkerPool<Model, Info> {
   /** Why fewer workers are ready than wanted; `undefined` when all are, or when none has failed. */
   get failure(): MarlineError | undefined {
     return this.#slots.find((slot) => slot.error !== undefined)?.error;
-  }
-
-  /** What the last worker that became ready told. */
-  get info(): Info | undefined {
-    return this.#info;
   }
 
   /**

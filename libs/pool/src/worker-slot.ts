@@ -20,7 +20,6 @@ export interface SlotHost<Model, Info> {
   readonly retryWindowMs: number;
   create(id: number, events: WorkerEvents): PoolWorker<Model, Info>;
   events(id: number): Pick<WorkerEvents, 'metric' | 'log'>;
-  ready(info: Info): void;
   /** The slot's worker has become idle. */
   idle(): void;
   changed(workerId: number, state: WorkerState | 'failed' | 'retrying', error?: MarlineError): void;
@@ -168,7 +167,7 @@ export class WorkerSlot<Model, Info> {
     switch (outcome.kind) {
       case 'ready':
         // A worker may die between saying that it is ready and this continuation.
-        if (death === undefined) this.#ready(outcome.info);
+        if (death === undefined) this.#ready();
         else this.#lost(death, false);
         break;
       case 'permanent':
@@ -179,11 +178,10 @@ export class WorkerSlot<Model, Info> {
     }
   }
 
-  #ready(info: Info): void {
+  #ready(): void {
     this.#state = 'ready';
     this.#error = undefined;
     this.#backoff.reset();
-    this.#host.ready(info);
     this.#host.changed(this.id, 'idle');
     for (const { resolve } of this.#waiters.splice(0)) resolve();
     this.#host.idle();
