@@ -44,7 +44,13 @@ describe('a stream', () => {
   const streaming = (rest: () => AsyncGenerator<ReturnType<typeof item>>): Promise<PredictionAnswer> =>
     Promise.resolve({
       streaming: true,
-      first: item('one ', { status: 202, headers: [['X-Lab', '1']] }),
+      first: item('one ', {
+        status: 202,
+        headers: [
+          ['ts_stream_next', 'true'],
+          ['X-Lab', '1'],
+        ],
+      }),
       rest: rest(),
     });
 

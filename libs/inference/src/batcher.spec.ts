@@ -249,19 +249,6 @@ describe('Batcher and requests that are not wanted any more', () => {
 });
 
 describe('Batcher at its end', () => {
-  it('is drained when the last request has left the queue', async () => {
-    const { submit, batcher, free } = setUp();
-    await batcher.drain();
-    submit(1);
-    let drained = false;
-    const waiting = batcher.drain().then(() => (drained = true));
-    await Promise.resolve();
-    expect(drained).toBe(false);
-    free();
-    await waiting;
-    expect(drained).toBe(true);
-  });
-
   it('rejects all that waits and takes new requests', () => {
     const { submit, batcher, seen, free } = setUp();
     submit(1);
@@ -271,16 +258,6 @@ describe('Batcher at its end', () => {
     submit(3);
     free();
     expect(seen.batches).toEqual([[3]]);
-  });
-
-  it('rejects all that waits or comes after it was closed', async () => {
-    const { submit, batcher, seen } = setUp();
-    submit(1);
-    const drained = batcher.drain();
-    batcher.close(new MarlineError('SHUTTING_DOWN'));
-    await drained;
-    expect(seen.dropped).toEqual(['1:SHUTTING_DOWN']);
-    expect(() => submit(2)).toThrow(code('SHUTTING_DOWN'));
   });
 });
 

@@ -51,10 +51,8 @@ export class Batcher<T> {
   #tail: Entry<T> | undefined;
   #length = 0;
   #pumping = false;
-  #closed: MarlineError | undefined;
   #delay: { over: boolean; readonly cancel: () => void } | undefined;
   #deadline: { readonly at: number; readonly cancel: () => void } | undefined;
-  #drained: (() => void)[] = [];
 
   constructor(options: BatcherOptions<T>) {
     this.#options = options;
@@ -73,13 +71,12 @@ export class Batcher<T> {
   /**
    * Queues a request; it may be dispatched before this returns.
    * @param onDropped called once when the request leaves the queue unserved: `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`
-   * or what {@link rejectAll} or {@link close} was given
-   * @throws MarlineError what `full` makes when no room is left, the error of {@link close}; `DEADLINE_EXCEEDED` and
-   * `REQUEST_CANCELLED` when there is no point in queueing
+   * or what {@link rejectAll} was given
+   * @throws MarlineError what `full` makes when no room is left; `DEADLINE_EXCEEDED` and `REQUEST_CANCELLED` when there is
+   * no point in queueing
    */
   submit(item: T, bounds: AnswerBounds, onDropped: (error: MarlineError) => void): Queued<T> {
     const queuedAt = this.#options.clock.now();
-    if (this.#closed !== undefined) throw this.#closed;
     if (bounds.signal?.aborted === true) throw new MarlineError('REQUEST_CANCELLED');
     if (isPast(bounds, queuedAt)) throw expired(bounds);
     if (this.#room() === 0) throw this.#options.full();
@@ -109,22 +106,10 @@ export class Batcher<T> {
     this.#pump();
   }
 
-  /** Resolves when nothing waits; at once when that is so now. */
-  drain(): Promise<void> {
-    if (this.#length === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#drained.push(resolve));
-  }
-
   /** Fails everything that waits. New requests are still taken. */
   rejectAll(error: MarlineError): void {
     const waiting = this.#take(Infinity);
     for (const entry of waiting) entry.onDropped(error);
-  }
-
-  /** Fails everything that waits, and every later {@link submit}. */
-  close(error: MarlineError): void {
-    this.#closed ??= error;
-    this.rejectAll(error);
   }
 
   /** The batch that an idle worker is filling stands for that worker, not in the queue. */
@@ -206,7 +191,6 @@ export class Batcher<T> {
     this.#endDelay();
     this.#deadline?.cancel();
     this.#deadline = undefined;
-    for (const resolve of this.#drained.splice(0)) resolve();
   }
 
   #watchDeadline(at: number | undefined): void {

@@ -10,7 +10,7 @@ import {
 } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { from, mergeMap, type Observable } from 'rxjs';
-import { MarlineError, isMarlineError, type Header, type ItemOutput, type ItemResult } from '#libs/common';
+import { MarlineError, isMarlineError, type ItemOutput, type ItemResult } from '#libs/common';
 import { encodeOutput, encodeTensors } from '#libs/handler';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { ModelRegistry } from './model-registry.js';
@@ -31,7 +31,6 @@ export interface PredictionTarget {
 
 /** A body that is not worth reading when the queue has no room for it. */
 const LARGE_BODY_BYTES = 64 * 1024;
-const STREAM_HEADER: Header = ['ts_stream_next', 'true'];
 
 /**
  * Carries an HTTP request into the registry and its answer, one or a stream of chunks, out. A client that
@@ -116,7 +115,7 @@ async function sendStream(
     for await (const { output } of rest) yield bytesOf(output);
   }
   const body = Readable.from(chunks(), { highWaterMark: 1 });
-  sendBody(reply, { status: valid(status), reason, headers: [...headers, STREAM_HEADER], requestId }, body);
+  sendBody(reply, { status: valid(status), reason, headers, requestId }, body);
   await once(reply.raw, 'close');
 }
 

@@ -76,11 +76,6 @@ export class RunQueue {
     this.#batcher.wake();
   }
 
-  /** Resolves when nothing waits in the queue any more. */
-  drained(): Promise<void> {
-    return this.#batcher.drain();
-  }
-
   /** Fails what waits, because no worker will come. */
   abandon(error: MarlineError): void {
     this.#batcher.rejectAll(error);
