@@ -81,30 +81,22 @@ export function parseManifest(text: string): Manifest {
   });
 }
 
+/** What the archiver writes of a model, in its order. */
+const WRITTEN_KEYS = [
+  'modelName',
+  'serializedFile',
+  'handler',
+  'modelFile',
+  'modelVersion',
+  'extensions',
+  'requirementsFile',
+  'configFile',
+] as const;
+
 /** The manifest's text exactly as the archiver writes it: two spaces, its order of keys, no final newline. */
-export function formatManifest(manifest: Manifest): string {
-  const {
-    modelName,
-    serializedFile,
-    handler,
-    modelFile,
-    modelVersion,
-    extensions,
-    requirementsFile,
-    configFile,
-  } = manifest.model;
-  const model = {
-    modelName,
-    serializedFile,
-    handler,
-    modelFile,
-    modelVersion,
-    extensions,
-    requirementsFile,
-    configFile,
-  };
-  const { createdOn, runtime, archiverVersion } = manifest;
-  return escapeNonAscii(JSON.stringify({ createdOn, runtime, model, archiverVersion }, null, 2));
+export function formatManifest({ createdOn, runtime, model, archiverVersion }: Manifest): string {
+  const written = Object.fromEntries(WRITTEN_KEYS.map((key) => [key, model[key]]));
+  return escapeNonAscii(JSON.stringify({ createdOn, runtime, model: written, archiverVersion }, null, 2));
 }
 
 /** `DD/MM/YYYY HH:MM:SS` in local time, the form of `createdOn`. */

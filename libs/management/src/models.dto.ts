@@ -1,5 +1,6 @@
 import { Expose, Transform, plainToInstance, type ClassConstructor } from 'class-transformer';
 import { IsBoolean, IsIn, IsInt, IsOptional, IsString, validateSync } from 'class-validator';
+import { RUNTIMES } from '#libs/archive';
 import { MarlineError } from '#libs/common';
 
 /**
@@ -10,7 +11,6 @@ export type ParameterSource =
   | { readonly kind: 'query'; readonly query: URLSearchParams }
   | { readonly kind: 'json'; readonly body: Readonly<Record<string, unknown>> };
 
-const RUNTIMES = ['python', 'python3', 'LSP', 'node'];
 const INT32 = { min: -(2 ** 31), max: 2 ** 31 - 1 };
 
 /** Numbers by which TorchServe's own defaults say "not given". */
@@ -65,7 +65,7 @@ export class RegisterModelDto {
   readonly handler?: string;
 
   @Text('runtime')
-  @IsIn(RUNTIMES, { message: 'Invalid RuntimeType value: $value' })
+  @IsIn([...RUNTIMES], { message: 'Invalid RuntimeType value: $value' })
   readonly runtime?: string;
 
   @Integer('batch_size', UNSET.batchSize)
