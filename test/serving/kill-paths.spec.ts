@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deflateSync, crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { tensor, type Tensors } from '#libs/common';
+import { InferenceObserver, tensor, type MarlineError, type ModelRef, type Tensors } from '#libs/common';
 import { BaseHandler, ModelHandler } from '#libs/handler';
 import { mlpInput, openRegistry, predict, type OpenRegistry } from '../support/open-registry.js';
 
@@ -197,6 +197,52 @@ describe('a handler of the host', () => {
       code: 'DEADLINE_EXCEEDED',
     });
     expect(await predict(open.registry, 'hanging', 'go on')).toBe(10);
+  });
+
+  it('whose hook never resolves is answered when the model is taken away and its drain time is over', async () => {
+    await open.close();
+    open = await openRegistry({ handlers: [HangingHandler], drainTimeoutMs: 100 });
+    await open.pack({
+      modelName: 'hanging',
+      handler: 'hanging',
+      runtime: 'node',
+      serializedFile: 'models/mlp.onnx',
+    });
+    await register('hanging.mar');
+    const hung = expect(predict(open.registry, 'hanging', 'hang')).rejects.toMatchObject({
+      code: 'SHUTTING_DOWN',
+    });
+    await open.registry.unregister('hanging');
+    await hung;
+  });
+
+  it('is told to the observer under the id of its request, answered or failed', async () => {
+    const told: string[] = [];
+    class Recorder extends InferenceObserver {
+      override requestQueued(_ref: ModelRef, id: string): void {
+        told.push(`queued ${id}`);
+      }
+      override requestFinished(_ref: ModelRef, id: string): void {
+        told.push(`finished ${id}`);
+      }
+      override requestFailed(_ref: ModelRef, id: string, { code }: MarlineError): void {
+        told.push(`failed ${id} ${code}`);
+      }
+    }
+    await open.close();
+    open = await openRegistry({ handlers: [HangingHandler], observer: new Recorder() });
+    await open.pack({
+      modelName: 'hanging',
+      handler: 'hanging',
+      runtime: 'node',
+      serializedFile: 'models/mlp.onnx',
+    });
+    const runtime = await register('hanging.mar');
+    const ask = (id: string, value: string, deadlineMs?: number) =>
+      runtime.predict({ id, input: { kind: 'value', headers: [], value }, deadlineMs });
+    await ask('first', 'go on');
+    await expect(ask('second', 'hang', 20)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    expect(told).toEqual(['queued first', 'finished first', 'failed second DEADLINE_EXCEEDED']);
   });
 });
 

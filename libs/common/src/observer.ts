@@ -25,7 +25,8 @@ export interface RequestTimings {
 }
 
 /**
- * What happens inside, told to whoever wants to count, log or trace it. Every hook is empty by default and is called
+ * What happens inside, told to whoever wants to count, log or trace it. A request for a handler of the host application is
+ * queued when its tensors are, and finished when its run is; what fails before or after is told as failed. Every hook is empty by default and is called
  * synchronously: it must be quick and must not throw.
  * @publicApi
  */

@@ -45,7 +45,6 @@ export interface HostHandlerOptions {
 export class HostHandler {
   readonly #batcher: Batcher<HostRun> | undefined;
   #inside = 0;
-  #runs = 0;
 
   constructor(
     private readonly handler: BaseHandler,
@@ -65,7 +64,7 @@ export class HostHandler {
   }
 
   initialize(): Promise<void> {
-    return this.#runner({}).initialize();
+    return this.#runner({}, 'initialize').initialize();
   }
 
   /** @throws MarlineError `QUEUE_FULL` when too many requests are inside hooks already */
@@ -93,7 +92,7 @@ export class HostHandler {
     };
     // A batch is as urgent as nobody in it: each member's own deadline answers it in time.
     const bounds = runs.length === 1 && runs[0] !== undefined ? runs[0].bounds : {};
-    this.#runner(bounds)
+    this.#runner(bounds, runs[0]?.item.id ?? '')
       .run(
         runs.map((run) => run.item),
         sink,
@@ -108,19 +107,18 @@ export class HostHandler {
     this.#batcher?.wake();
   }
 
-  #runner(bounds: AnswerBounds): HandlerRunner {
+  /** @param id of the request, or of the first of a batch: what its runs are told to the observer as */
+  #runner(bounds: AnswerBounds, id: string): HandlerRunner {
     const { setup, metadata } = this.options;
-    const binding: ModelBinding = { ...metadata, run: (tensors) => this.#run(tensors, bounds) };
+    let runs = 0;
+    const nextId = () => (++runs === 1 ? id : `${id}#${runs}`);
+    const binding: ModelBinding = { ...metadata, run: (tensors) => this.#run(nextId(), tensors, bounds) };
     return new HandlerRunner(this.handler, { setup, binding, output: 'value' });
   }
 
-  async #run(tensors: Tensors, bounds: AnswerBounds): Promise<Tensors> {
+  async #run(id: string, tensors: Tensors, bounds: AnswerBounds): Promise<Tensors> {
     const pending = new PendingAnswer(this.options.clock);
-    this.options.queue.submit(
-      { id: `host-${++this.#runs}`, input: { kind: 'tensors', tensors } },
-      pending,
-      bounds,
-    );
+    this.options.queue.submit({ id, input: { kind: 'tensors', tensors } }, pending, bounds);
     const answer = await pending.promise;
     if (answer.streaming || answer.result.output.kind !== 'tensors') {
       throw new MarlineError('INTERNAL', { reason: 'A worker answered tensors with something else.' });

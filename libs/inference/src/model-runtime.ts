@@ -48,7 +48,8 @@ export class ModelRuntime {
   #scaling = 0;
   #draining: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
-  #active = 0;
+  /** What callers wait for. */
+  readonly #pending = new Set<PendingAnswer>();
   #whenQuiet: (() => void)[] = [];
 
   constructor(
@@ -103,7 +104,6 @@ export class ModelRuntime {
    * @throws MarlineError `NO_WORKER`, `QUEUE_FULL`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`, `SHUTTING_DOWN`, or what went wrong in the handler or the model
    */
   async predict(request: PredictionRequest): Promise<PredictionAnswer> {
-    this.#active++;
     try {
       if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
       if (!this.#canServe() || this.#settings.maxWorkers === 0)
@@ -113,9 +113,6 @@ export class ModelRuntime {
     } catch (error) {
       this.host.options.observer.requestFailed(this.#ref, request.id, toMarlineError(error));
       throw error;
-    } finally {
-      this.#active--;
-      if (this.#active === 0) for (const quiet of this.#whenQuiet.splice(0)) quiet();
     }
   }
 
@@ -191,8 +188,9 @@ export class ModelRuntime {
     });
     const outcome = await Promise.race([this.#quiet(), overdue]);
     stopWaiting();
+    // All that is left, also in hooks of the host that may never return, is answered now, while connections are open.
+    for (const pending of this.#pending) pending.error(new MarlineError('SHUTTING_DOWN'));
     this.#queue.abandon(new MarlineError('SHUTTING_DOWN'));
-    // What still runs is answered now, while its connection is open.
     if (outcome === 'overdue') void this.#pool.close(0);
   }
 
@@ -203,22 +201,31 @@ export class ModelRuntime {
     await this.#loader.release();
   }
 
-  #submit(request: PredictionRequest): Promise<PredictionAnswer> {
+  async #submit(request: PredictionRequest): Promise<PredictionAnswer> {
+    const pending = new PendingAnswer(this.host.clock);
+    this.#pending.add(pending);
+    try {
+      this.#route(request, pending);
+      return await pending.promise;
+    } finally {
+      this.#pending.delete(pending);
+      if (this.#pending.size === 0) for (const quiet of this.#whenQuiet.splice(0)) quiet();
+    }
+  }
+
+  #route({ id, input, deadlineMs, signal }: PredictionRequest, pending: PendingAnswer): void {
     const { clock } = this.host;
-    const { id, input, deadlineMs, signal } = request;
-    const pending = new PendingAnswer(clock);
     const deadlineAt = deadlineMs === undefined ? undefined : clock.now() + deadlineMs;
     const bounds: AnswerBounds = { deadlineMs, signal, deadlineAt };
     if (this.#plan.runs !== 'host') this.#queue.submit({ id, input: toWorkerInput(input) }, pending, bounds);
     else if (this.#hostHandler === undefined)
       this.#submitWhenPrepared({ id, input }, pending, this.#boundedByResponseTimeout(bounds));
     else this.#hostHandler.submit({ id, input }, pending, this.#boundedByResponseTimeout(bounds));
-    return pending.promise;
   }
 
   /** While the model starts its requests wait, as they do in the queue of a model whose handler runs in a worker. */
   #submitWhenPrepared(item: HostItem, pending: PendingAnswer, bounds: AnswerBounds): void {
-    if (this.#active > this.#settings.jobQueueSize)
+    if (this.#pending.size > this.#settings.jobQueueSize)
       throw new MarlineError('QUEUE_FULL', { model: this.name });
     pending.watch(bounds, () => {});
     const submit = () => {
@@ -243,7 +250,7 @@ export class ModelRuntime {
   }
 
   #quiet(): Promise<void> {
-    if (this.#active === 0 || !this.#canServe()) return Promise.resolve();
+    if (this.#pending.size === 0 || !this.#canServe()) return Promise.resolve();
     return new Promise((resolve) => {
       this.#whenQuiet.push(resolve);
     });
