@@ -29,7 +29,6 @@ export interface RunQueueOptions {
 interface Run {
   readonly item: BatchItem;
   readonly pending: PendingAnswer;
-  readonly bounds: AnswerBounds;
 }
 
 /** The way of one model version from single items to its workers: queue, batch, run, and each answer back to who waits for it. */
@@ -67,7 +66,7 @@ export class RunQueue {
   submit(item: BatchItem, pending: PendingAnswer, bounds: AnswerBounds): void {
     const { ref, observer } = this.options;
     if (!this.options.canServe()) throw new MarlineError('NO_WORKER', { model: ref.model });
-    this.#batcher.submit({ item, pending, bounds }, bounds, (error) => pending.error(error));
+    this.#batcher.submit({ item, pending }, bounds, (error) => pending.error(error));
     observer.requestQueued(ref, item.id);
   }
 
@@ -85,7 +84,7 @@ export class RunQueue {
     const { ref, clock, observer } = this.options;
     const startedAt = clock.now();
     const runs = new Map(batch.map((entry) => [entry.item.item.id, entry]));
-    for (const { item } of batch) item.pending.watch(item.bounds, () => this.pool.cancel(item.item.id));
+    for (const { item, bounds } of batch) item.pending.watch(bounds, () => this.pool.cancel(item.item.id));
 
     const sink: BatchSink = {
       chunk: (id, chunk) => runs.get(id)?.item.pending.chunk(chunk) ?? Promise.resolve(),
