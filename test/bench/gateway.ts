@@ -59,6 +59,7 @@ async function measure(mode: string, store: string): Promise<Round> {
   await load(target || `${url}/ml/predictions/cnn`, `${url}/hello`, 2);
   server.send('reset');
   const result = await load(target, `${url}/hello`, SECONDS);
+  if (result.errors > 0) throw new Error(`${result.errors} failed requests (${mode}): the run is void.`);
   server.send('read');
   const [loop] = (await once(server, 'message')) as [Round['loop']];
   const exited = once(server, 'exit');

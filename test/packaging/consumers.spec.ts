@@ -175,7 +175,8 @@ describe('the packed tarball', () => {
         best: { best: number };
         digit: { digit: number };
       };
-      expect(answers.best.best).toBeGreaterThanOrEqual(0);
+      // What plain onnxruntime-node answers for the same input.
+      expect(answers.best.best).toBe(4);
       expect(answers.digit.digit).toBe(7);
     },
     300_000,
