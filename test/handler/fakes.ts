@@ -70,6 +70,8 @@ export class RecordingSink implements BatchSink {
   readonly chunks: [string, ItemResult][] = [];
   readonly results = new Map<string, ItemResult>();
   readonly errors = new Map<string, MarlineError>();
+  /** Items of each group that the worker reported. */
+  readonly runs: number[] = [];
   /** How long the reader of chunks takes. */
   room: () => Promise<void> = () => Promise.resolve();
 
@@ -86,6 +88,10 @@ export class RecordingSink implements BatchSink {
   error(id: string, error: MarlineError): void {
     this.#once(id);
     this.errors.set(id, error);
+  }
+
+  ran(items: number): void {
+    this.runs.push(items);
   }
 
   /** The codes of the failed items, by id. */
@@ -109,7 +115,14 @@ export function bodyItem(
   value: Uint8Array,
   headers: readonly Header[] = [],
 ): HandlerItem {
-  return { id, input: { kind: 'raw', headers, parameters: [{ name: 'body', contentType, value }] } };
+  return {
+    id,
+    input: {
+      kind: 'raw',
+      headers: headers.flat().join('\n'),
+      parameters: [{ name: 'body', contentType, value }],
+    },
+  };
 }
 
 export function tensorItem(id: string, tensors: Tensors): HandlerItem {
@@ -118,6 +131,8 @@ export function tensorItem(id: string, tensors: Tensors): HandlerItem {
 
 /** The answer as a client would read it. */
 export function answerOf(result: ItemResult | undefined): unknown {
+  if (result?.output.kind === 'text')
+    return result.output.encoding === 'json' ? JSON.parse(result.output.text) : result.output.text;
   if (result?.output.kind !== 'bytes') return result?.output;
   const text = new TextDecoder().decode(result.output.bytes);
   return result.output.encoding === 'json' ? JSON.parse(text) : text;

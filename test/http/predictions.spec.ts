@@ -23,7 +23,10 @@ async function serveRecorder(options: EdgeOptions = {}): Promise<PredictionReque
 
 const post = (path: string, body: BodyInit = 'x', headers: Record<string, string> = {}) =>
   fetch(edge.url + path, { method: 'POST', body, headers });
-const headersOf = ({ input }: PredictionRequest) => Object.fromEntries((input as RawInput).headers);
+const headersOf = ({ input }: PredictionRequest) => {
+  const lines = (input as RawInput).headers.split('\n');
+  return Object.fromEntries(lines.flatMap((line, at) => (at % 2 === 0 ? [[line, lines[at + 1]]] : [])));
+};
 
 describe('a prediction', () => {
   it.each([

@@ -69,6 +69,7 @@ async function start(model: string | null, handler: WorkerModel['handler']) {
       items.map((input, index) => ({ id: String(index), input })),
       {
         chunk: () => Promise.resolve(),
+        ran: () => {},
         result: (id, result) => (answers[at(id)] = result),
         error: (id, error) => (answers[at(id)] = error),
       },
@@ -90,7 +91,7 @@ const row = (fill: number): Tensors => ({
 });
 const body = (text: string): BatchItem['input'] => ({
   kind: 'raw',
-  headers: [],
+  headers: '',
   parameters: [{ name: 'body', contentType: 'application/json', value: new TextEncoder().encode(text) }],
 });
 

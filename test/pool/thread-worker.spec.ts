@@ -109,7 +109,7 @@ describe('a worker thread', () => {
       raw,
       {
         id: 'pooled',
-        input: { kind: 'raw', headers: [], parameters: [{ name: 'body', contentType: '', value: pooled }] },
+        input: { kind: 'raw', headers: '', parameters: [{ name: 'body', contentType: '', value: pooled }] },
       },
     ];
     const sink = new CollectingSink();

@@ -239,7 +239,7 @@ describe('a handler of the host', () => {
     });
     const runtime = await register('hanging.mar');
     const ask = (id: string, value: string, deadlineMs?: number) =>
-      runtime.predict({ id, input: { kind: 'value', headers: [], value }, deadlineMs });
+      runtime.predict({ id, input: { kind: 'value', value }, deadlineMs });
     await ask('first', 'go on');
     await expect(ask('second', 'hang', 20)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
     expect(told).toEqual(['queued first', 'finished first', 'failed second DEADLINE_EXCEEDED']);

@@ -5,6 +5,8 @@ export class CollectingSink implements BatchSink {
   readonly chunks: { id: string; text: string }[] = [];
   readonly results = new Map<string, ItemResult>();
   readonly errors = new Map<string, MarlineError>();
+  /** Items of each group that the worker reported. */
+  readonly runs: number[] = [];
   /** What the reader of a chunk waits for; room at once unless a test says otherwise. */
   room: (id: string) => Promise<void> = () => Promise.resolve();
 
@@ -21,6 +23,10 @@ export class CollectingSink implements BatchSink {
   error(id: string, error: MarlineError): void {
     this.#once(id);
     this.errors.set(id, error);
+  }
+
+  ran(items: number): void {
+    this.runs.push(items);
   }
 
   /** The answer's text, or the error's code. */
@@ -41,7 +47,7 @@ export function textItem(text: string, id = `item-${(lastId += 1)}`): BatchItem 
   const value = new TextEncoder().encode(text);
   return {
     id,
-    input: { kind: 'raw', headers: [], parameters: [{ name: 'body', contentType: 'text/plain', value }] },
+    input: { kind: 'raw', headers: '', parameters: [{ name: 'body', contentType: 'text/plain', value }] },
   };
 }
 
@@ -52,6 +58,7 @@ export function textResult(text: string): ItemResult {
 }
 
 export function textOf(output: ItemOutput): string {
+  if (output.kind === 'text') return output.text;
   if (output.kind !== 'bytes') throw new Error(`Expected bytes, got ${output.kind}.`);
   return new TextDecoder().decode(output.bytes);
 }

@@ -88,7 +88,7 @@ export async function predict(
   const { version, ...bounds } = options;
   const answer = await registry
     .get(model, version)
-    .predict({ id: `request-${++requests}`, input: { kind: 'value', headers: [], value }, ...bounds });
+    .predict({ id: `request-${++requests}`, input: { kind: 'value', value }, ...bounds });
   if (answer.streaming) throw new Error('The model answered a stream.');
   const { output } = answer.result;
   switch (output.kind) {
@@ -96,6 +96,8 @@ export async function predict(
       return output.value;
     case 'tensors':
       return output.tensors;
+    case 'text':
+      return output.encoding === 'json' ? JSON.parse(output.text) : output.text;
     case 'bytes':
       return output.encoding === 'json'
         ? JSON.parse(Buffer.from(output.bytes).toString())

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseModelConfig } from './model-config.js';
 
 const settings = (text: string) => {
-  const { raw: _, warnings: __, ...rest } = parseModelConfig(text);
+  const { engine: _, raw: __, warnings: ___, ...rest } = parseModelConfig(text);
   return rest;
 };
 
@@ -100,7 +100,7 @@ describe('parseModelConfig', () => {
     'takes %j for no configuration, with a warning',
     (text) => {
       const { warnings, ...config } = parseModelConfig(text);
-      expect(config).toEqual({ raw: {} });
+      expect(config).toEqual({ engine: {}, raw: {} });
       expect(warnings).toEqual([expect.stringContaining('the model is served without it')]);
     },
   );

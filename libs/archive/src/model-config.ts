@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { parseDocument } from 'yaml';
 import { messageOf } from '#libs/common';
+import { readEngineConfig, type EngineConfig } from './engine-config.js';
 import type { Manifest } from './manifest.js';
 
 /**
@@ -35,13 +36,15 @@ export interface ModelConfig {
   readonly maxNumSequence?: number;
   readonly asyncCommunication?: boolean;
   readonly useVenv?: boolean;
+  /** What stands under `marline`: how this server runs the model. TorchServe ignores it. */
+  readonly engine: EngineConfig;
   /** The whole document as plain data; `{}` without a configuration file. */
   readonly raw: Readonly<Record<string, unknown>>;
   /** Sentences about keys that were left out and why; empty when all is well. */
   readonly warnings: readonly string[];
 }
 
-type Settings = Omit<ModelConfig, 'raw' | 'warnings'>;
+type Settings = Omit<ModelConfig, 'engine' | 'raw' | 'warnings'>;
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type KeyOf<V> = { [K in keyof Settings]-?: NonNullable<Settings[K]> extends V ? K : never }[keyof Settings];
 
@@ -76,7 +79,7 @@ const BOOLEANS: readonly KeyOf<boolean>[] = [
 const PARALLEL_TYPES = ['pp', 'tp', 'pptp', 'custom'];
 const LARGEST_INTEGER = 2 ** 31 - 1;
 const LARGEST_FILE_BYTES = 256 * 1024;
-const NO_CONFIG: ModelConfig = { raw: {}, warnings: [] };
+const NO_CONFIG: ModelConfig = { engine: {}, raw: {}, warnings: [] };
 
 /**
  * The configuration of an unpacked archive: the file that its manifest names. A file that is missing, too large or broken
@@ -152,7 +155,8 @@ function sanitise(raw: Record<string, unknown>): ModelConfig {
   const torchrun = raw['torchrun'];
   if (isMap(torchrun) && isInteger(torchrun['nproc-per-node']))
     settings.parallelLevel = torchrun['nproc-per-node'];
-  return { ...settings, raw, warnings };
+  const engine = readEngineConfig(raw['marline'], leaveOut);
+  return { ...settings, engine, raw, warnings };
 }
 
 /** Copies maps and lists without `__proto__` keys, so that no later merge of this data reaches a prototype. */
@@ -183,5 +187,5 @@ function isMap(value: unknown): value is Record<string, unknown> {
 }
 
 function without(name: string, why: string): ModelConfig {
-  return { raw: {}, warnings: [`${name} ${why}; the model is served without it.`] };
+  return { engine: {}, raw: {}, warnings: [`${name} ${why}; the model is served without it.`] };
 }

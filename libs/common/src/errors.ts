@@ -121,6 +121,14 @@ const KINDS = {
     (d) => `The queue of model "${d['model']}" is full. Try again later, or give the model more workers.`,
     noWorker,
   ),
+  OVERLOADED: kind(
+    503,
+    'RESOURCE_EXHAUSTED',
+    'ServiceUnavailableException',
+    (d) =>
+      `Model "${d['model']}" cannot answer within the deadline of ${d['deadlineMs']} ms: about ${d['expectedMs']} ms of work are before this request. Try again later, or give the model more workers.`,
+    noWorker,
+  ),
   SHUTTING_DOWN: kind(503, 'UNAVAILABLE', 'ServiceUnavailableException', 'The server is shutting down.'),
   WORKER_DIED: kind(500, 'INTERNAL', 'InternalServerException', 'Worker died.'),
   WORKER_START_TIMEOUT: kind(
@@ -151,6 +159,14 @@ const KINDS = {
     'InternalServerException',
     'Unsupported model output data type.',
   ),
+  INSUFFICIENT_MEMORY: kind(
+    507,
+    'RESOURCE_EXHAUSTED',
+    'InternalServerException',
+    (d) =>
+      `Model "${d['model']}" needs about ${d['neededMb']} MB for ${d['workers']} workers and ${d['availableMb']} MB are left. Unregister a model, give it fewer workers, or raise memoryBudgetMb.`,
+  ),
+  DEVICE_UNAVAILABLE: kind(500, 'FAILED_PRECONDITION', 'InternalServerException', reason),
   OUT_OF_RESOURCES: kind(507, 'RESOURCE_EXHAUSTED', 'InternalServerException', 'Out of resources'),
 
   DEADLINE_EXCEEDED: kind(

@@ -32,14 +32,17 @@ export type {
   BatchItem,
   BatchSink,
   Header,
+  HeaderText,
   ItemOutput,
   ItemResult,
   Parameter,
+  ProtocolInput,
   RawInput,
   TensorInput,
   ValueInput,
   WorkerInput,
 } from './batch.js';
 export { InferenceObserver, type HandlerMetric, type ModelRef, type RequestTimings } from './observer.js';
+export type { CancelSignal } from './cancel-signal.js';
 export { ManualClock, systemClock, type Clock } from './clock.js';
 export { VERSION } from './version.js';

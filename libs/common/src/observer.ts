@@ -34,6 +34,8 @@ export abstract class InferenceObserver {
   requestQueued(_ref: ModelRef, _requestId: string): void {}
   requestFinished(_ref: ModelRef, _requestId: string, _timings: RequestTimings): void {}
   requestFailed(_ref: ModelRef, _requestId: string, _error: MarlineError): void {}
+  /** A run was spent on a request whose caller was gone when it ended. */
+  runWasted(_ref: ModelRef, _requestId: string): void {}
   workerChanged(_ref: ModelRef, _workerId: number, _state: string, _error?: MarlineError): void {}
   workerLogged(_ref: ModelRef, _workerId: number, _level: 'log' | 'warn' | 'error', _text: string): void {}
   handlerMetric(_ref: ModelRef, _metric: HandlerMetric): void {}

@@ -6,6 +6,7 @@ import type {
   Header,
   ItemOutput,
   ItemResult,
+  ProtocolInput,
   RawInput,
   TensorInput,
   TensorMetadata,
@@ -47,7 +48,7 @@ export interface ModelBinding {
 }
 
 /** One request of a batch, in the forms that reach a handler. */
-export type HandlerItem = BatchItem<RawInput | TensorInput | ValueInput>;
+export type HandlerItem = BatchItem<RawInput | ProtocolInput | TensorInput | ValueInput>;
 
 /** What `initialize` gets: the model, whatever the request. */
 export class LoadedModelContext implements ModelContext {
@@ -115,7 +116,7 @@ export class AnsweringContext extends LoadedModelContext implements RequestsCont
     super(setup, binding);
     this.requestIds = items.map((item) => item.id);
     this.#answers = items.map(({ input }) => ({
-      requestHeaders: headerRecord(input.kind === 'tensors' ? [] : input.headers),
+      requestHeaders: headerRecord(input.kind === 'raw' ? input.headers : ''),
       headers: new Map<string, string>(),
       status: 200,
       reason: '',

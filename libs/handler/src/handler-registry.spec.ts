@@ -29,7 +29,7 @@ const archive = (model: ManifestModel, trusted = true): ModelArchive => ({
   dir: join(dir, 'archive'),
   sha256: '',
   manifest: { runtime: 'python', model },
-  config: { raw: {}, warnings: [] },
+  config: { engine: {}, raw: {}, warnings: [] },
   trusted,
   release: () => Promise.resolve(),
 });

@@ -185,11 +185,9 @@ describe('one item at a time', () => {
         return new Set(['ok']);
       }
     }
-    const sink = await runBatch(
-      new Host(),
-      [{ id: 'v', input: { kind: 'value', headers: [], value: order } }],
-      { output: 'value' },
-    );
+    const sink = await runBatch(new Host(), [{ id: 'v', input: { kind: 'value', value: order } }], {
+      output: 'value',
+    });
     expect(seen).toBe(order);
     expect(sink.results.get('v')?.output).toEqual({ kind: 'value', value: new Set(['ok']) });
   });

@@ -6,6 +6,7 @@ import {
   type BatchSink,
   type ItemOutput,
   type ItemResult,
+  type RawInput,
   type Tensors,
 } from '#libs/common';
 import type { BaseHandler, HandlerRequest, RequestValue } from './base-handler.js';
@@ -120,7 +121,8 @@ export class HandlerRunner {
         `Model ${context.modelName} has no handler here: it takes tensors only.`,
       );
     }
-    const value = input.kind === 'value' ? (input.value as RequestValue) : itemInput(decodeRequest(input));
+    const value =
+      input.kind === 'value' ? (input.value as RequestValue) : itemInput(decodeRequest(rawOf(input)));
     if (context.getRequestHeader(0, 'explain') === 'True') {
       if (handler.explain === undefined) {
         throw this.#fail(
@@ -203,6 +205,16 @@ export class HandlerRunner {
     if (isMarlineError(error)) this.#ours.add(error);
     return error;
   }
+}
+
+/** A protocol's body is read as the JSON body that it is. */
+function rawOf(input: HandlerItem['input'] & { readonly kind: 'raw' | 'protocol' }): RawInput {
+  if (input.kind === 'raw') return input;
+  return {
+    kind: 'raw',
+    headers: '',
+    parameters: [{ name: 'body', contentType: 'application/json', value: input.body }],
+  };
 }
 
 function requestOf(input: HandlerItem['input']): HandlerRequest {

@@ -1,4 +1,4 @@
-import type { Header, Parameter, RawInput } from '#libs/common';
+import type { HeaderText, Parameter, RawInput } from '#libs/common';
 import type { HandlerRequest, RequestValue } from './base-handler.js';
 
 /**
@@ -16,8 +16,15 @@ export function itemInput(request: HandlerRequest): RequestValue {
 }
 
 /** Headers by name in their own letter case; of a repeated one the last wins. */
-export function headerRecord(headers: readonly Header[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(headers);
+export function headerRecord(headers: HeaderText): Readonly<Record<string, string>> {
+  if (headers === '') return {};
+  const lines = headers.split('\n');
+  return Object.fromEntries(
+    Array.from({ length: lines.length / 2 }, (_, index) => [
+      lines[2 * index] ?? '',
+      lines[2 * index + 1] ?? '',
+    ]),
+  );
 }
 
 function decodeValue({ contentType, value }: Parameter): RequestValue {

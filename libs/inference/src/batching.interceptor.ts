@@ -122,6 +122,7 @@ async function sendStream(
 function bytesOf(output: ItemOutput): Buffer {
   if (output.kind === 'value') return bytesOf(encodeOutput(output.value));
   if (output.kind === 'tensors') return bytesOf(encodeOutput({ outputs: encodeTensors(output.tensors) }));
+  if (output.kind === 'text') return Buffer.from(output.text);
   const { buffer, byteOffset, byteLength } = output.bytes;
   return Buffer.from(buffer, byteOffset, byteLength);
 }

@@ -4,6 +4,7 @@ import {
   type BatchItem,
   type BatchSink,
   type Clock,
+  type ProtocolInput,
   type RawInput,
   type TensorInput,
   type Tensors,
@@ -16,7 +17,7 @@ import type { RunQueue } from './run-queue.js';
 import type { WorkerReady } from './worker-model.js';
 
 /** One request for a host handler. */
-export type HostItem = BatchItem<RawInput | TensorInput | ValueInput>;
+export type HostItem = BatchItem<RawInput | ProtocolInput | TensorInput | ValueInput>;
 
 interface HostRun {
   readonly item: HostItem;
@@ -88,6 +89,7 @@ export class HostHandler {
     const sink: BatchSink = {
       chunk: (id, chunk) => byId.get(id)?.chunk(chunk) ?? Promise.resolve(),
       result: (id, result) => byId.get(id)?.result(result),
+      ran: () => {},
       error: (id, error) => byId.get(id)?.error(error),
     };
     // A batch is as urgent as nobody in it: each member's own deadline answers it in time.

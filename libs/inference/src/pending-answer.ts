@@ -1,4 +1,4 @@
-import { MarlineError, type Clock, type ItemResult } from '#libs/common';
+import { MarlineError, type CancelSignal, type Clock, type ItemResult } from '#libs/common';
 import type { PredictionAnswer } from './prediction.js';
 
 /** By when and for whom an answer is made. */
@@ -7,7 +7,7 @@ export interface AnswerBounds {
   readonly deadlineAt?: number;
   /** What the caller allowed, for the error's text. */
   readonly deadlineMs?: number;
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
 }
 
 /**

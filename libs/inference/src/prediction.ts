@@ -1,7 +1,9 @@
 import {
   MarlineError,
   isTensors,
+  type CancelSignal,
   type ItemResult,
+  type ProtocolInput,
   type RawInput,
   type TensorInput,
   type ValueInput,
@@ -13,12 +15,19 @@ export interface PredictionRequest {
   /** Unique among the requests under way; the `x-request-id` of the answer. */
   readonly id: string;
   /** A `value` input reaches a host handler as it is; for a handler in a worker it is written as {@link toWorkerInput} says. */
-  readonly input: RawInput | TensorInput | ValueInput;
+  readonly input: RawInput | ProtocolInput | TensorInput | ValueInput;
   /** Milliseconds from now within which the caller wants an answer. Unlimited by default. */
   readonly deadlineMs?: number;
   /** Aborted when the caller is gone. */
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
+  /** Who goes first when requests wait; `normal` by default. */
+  readonly priority?: Priority;
+  /** Whom the request is for: tenants that wait share the workers evenly, however many requests each sends. */
+  readonly tenant?: string;
 }
+
+/** From first to last. @publicApi */
+export type Priority = 'high' | 'normal' | 'low';
 
 /** What comes back: one result, or a stream whose first part is here already. */
 export type PredictionAnswer =
@@ -30,13 +39,13 @@ export type PredictionAnswer =
  * tensors stay tensors, bytes are a binary body, a string is a text body, all else is a JSON body.
  * @throws MarlineError `INVALID_INPUT` for a value that JSON cannot carry
  */
-export function toWorkerInput(input: RawInput | TensorInput | ValueInput): WorkerInput {
+export function toWorkerInput(input: PredictionRequest['input']): WorkerInput {
   if (input.kind !== 'value') return input;
-  const { value, headers } = input;
+  const { value } = input;
   if (isTensors(value)) return { kind: 'tensors', tensors: value };
   const body = (contentType: string, bytes: Uint8Array): RawInput => ({
     kind: 'raw',
-    headers,
+    headers: '',
     parameters: [{ name: 'body', contentType, value: bytes }],
   });
   // Copied, because the worker takes ownership of the bytes and the application still has its own.

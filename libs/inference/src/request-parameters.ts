@@ -1,4 +1,4 @@
-import { MarlineError, type Header, type Parameter } from '#libs/common';
+import { MarlineError, type HeaderText, type Parameter } from '#libs/common';
 import { parseMultipart } from './multipart.js';
 
 /** Most fields of a form: as many as no honest client sends, few enough to cost nothing. */
@@ -26,13 +26,13 @@ export function toParameters(contentType: string | undefined, body: Buffer<Array
 export function toHeaders(
   rawHeaders: readonly string[],
   added: { readonly explain: boolean; readonly urlPath: string },
-): Header[] {
+): HeaderText {
   const headers = new Map<string, string>();
   for (let i = 0; i + 1 < rawHeaders.length; i += 2)
     headers.set(rawHeaders[i] ?? '', rawHeaders[i + 1] ?? '');
   headers.set('explain', added.explain ? 'True' : 'False');
   headers.set('url_path', added.urlPath);
-  return [...headers];
+  return [...headers].flat().join('\n');
 }
 
 function boundaryOf(contentType: string): string | undefined {

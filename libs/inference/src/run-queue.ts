@@ -100,6 +100,7 @@ export class RunQueue {
           batchSize: batch.length,
         });
       },
+      ran: () => {},
       error: (id, error) => {
         const pending = runs.get(id)?.item.pending;
         // Any other failure is told where the answer is awaited.

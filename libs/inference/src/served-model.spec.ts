@@ -77,7 +77,7 @@ describe('a served model', () => {
     await model.predict(input, { signal, deadlineMs: 20, version: '2.0' });
     await model.predict(input);
     expect(asked[0]).toMatchObject({ version: '2.0', request: { deadlineMs: 20, signal } });
-    expect(asked[0]?.request.input).toEqual({ kind: 'value', headers: [], value: input });
+    expect(asked[0]?.request.input).toEqual({ kind: 'value', value: input });
     expect(asked[0]?.request.input).toHaveProperty('value', input);
     expect(asked[1]?.version).toBeUndefined();
     expect(asked[1]?.request.id).not.toBe(asked[0]?.request.id);

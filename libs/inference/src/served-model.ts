@@ -71,7 +71,7 @@ export class ServedModel<Input = unknown, Output = unknown> {
     const runtime = this.registry.get(this.name, version);
     return runtime.predict({
       id: randomUUID(),
-      input: { kind: 'value', headers: [], value },
+      input: { kind: 'value', value },
       signal,
       deadlineMs,
     });
@@ -91,6 +91,7 @@ export class ServedModel<Input = unknown, Output = unknown> {
 function valueOf(output: ItemResult['output']): unknown {
   if (output.kind === 'value') return output.value;
   if (output.kind === 'tensors') return output.tensors;
+  if (output.kind === 'text') return output.encoding === 'json' ? JSON.parse(output.text) : output.text;
   const bytes = Buffer.from(output.bytes.buffer, output.bytes.byteOffset, output.bytes.byteLength);
   if (output.encoding === 'binary') return bytes;
   return output.encoding === 'json' ? JSON.parse(bytes.toString()) : bytes.toString();

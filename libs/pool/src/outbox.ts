@@ -62,6 +62,10 @@ export class Outbox implements BatchSink {
     if (this.#settle(id)) this.push({ type: 'error', id, error: encodeError(error) });
   }
 
+  ran(items: number, durationMs: number): void {
+    this.push({ type: 'ran', items, durationMs });
+  }
+
   credit(id: string): void {
     this.#open.get(id)?.waiting.shift()?.();
   }

@@ -24,6 +24,7 @@ export type FromWorker<Info> =
 /** One thing that happened in a worker. */
 export type RunEvent =
   | ItemEvent
+  | { readonly type: 'ran'; readonly items: number; readonly durationMs: number }
   | { readonly type: 'metric'; readonly metric: HandlerMetric }
   | { readonly type: 'log'; readonly level: LogLevel; readonly text: string }
   /** Every item of the batch is settled: the worker is free. */

@@ -39,6 +39,10 @@ export class RunWatch implements BatchSink {
     this.#sink.error(id, error);
   }
 
+  ran(items: number, durationMs: number): void {
+    this.#sink.ran(items, durationMs);
+  }
+
   /** Nobody reads this item any more: the worker does not wait for it. */
   release(id: string): void {
     this.#waiting.delete(id);

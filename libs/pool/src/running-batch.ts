@@ -51,6 +51,10 @@ export class RunningBatch {
     }
   }
 
+  ran(items: number, durationMs: number): void {
+    this.#sink.ran(items, durationMs);
+  }
+
   async #deliverChunk({ id, chunk }: ItemEvent & { type: 'chunk' }): Promise<void> {
     try {
       await this.#sink.chunk(id, chunk);

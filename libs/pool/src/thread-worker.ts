@@ -132,6 +132,9 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
       case 'log':
         this.#options.events.log(event.level, event.text);
         break;
+      case 'ran':
+        this.#batch?.ran(event.items, event.durationMs);
+        break;
       case 'done':
         this.#runDone();
         break;

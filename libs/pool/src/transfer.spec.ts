@@ -6,7 +6,7 @@ import { packItem, packResult, post } from './transfer.js';
 function rawItem(value: Uint8Array): BatchItem {
   return {
     id: 'a',
-    input: { kind: 'raw', headers: [], parameters: [{ name: 'body', contentType: '', value }] },
+    input: { kind: 'raw', headers: '', parameters: [{ name: 'body', contentType: '', value }] },
   };
 }
 

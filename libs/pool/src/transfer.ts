@@ -14,6 +14,7 @@ export function packItem(item: BatchItem, transfer: Set<ArrayBuffer>): BatchItem
 
 function packInput(input: WorkerInput, transfer: Set<ArrayBuffer>): WorkerInput {
   if (input.kind === 'tensors') return { ...input, tensors: packTensors(input.tensors, transfer) };
+  if (input.kind === 'protocol') return { ...input, body: packView(input.body, transfer) };
   const parameters = input.parameters.map((parameter) => ({
     ...parameter,
     value: packView(parameter.value, transfer),
