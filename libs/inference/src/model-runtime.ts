@@ -140,6 +140,11 @@ export class ModelRuntime {
     }
   }
 
+  /** What the model takes and gives; both empty before its first worker, and for an archive without an ONNX file. */
+  get metadata(): WorkerReady {
+    return this.#loader.metadata;
+  }
+
   workers(): WorkerInfo[] {
     return this.#pool.workers().map(({ model, id, startedAt, state, pid, error }) => ({
       id,
