@@ -3,6 +3,7 @@
  * Knows neither Nest nor ONNX: what a worker loads is opaque to it.
  * A thread's entry file calls `serveWorker` with a function that loads the model and returns an engine.
  */
+export { recycle, takeBuffer } from './buffer-pool.js';
 export type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
 export { ThreadWorker, type ThreadWorkerOptions } from './thread-worker.js';
 export {

@@ -25,6 +25,7 @@ export class Outbox implements BatchSink {
   readonly #open = new Map<string, OpenItem>();
   #events: RunEvent[] = [];
   #transfer = new Set<ArrayBuffer>();
+  readonly #spent = new Set<ArrayBuffer>();
   #scheduled = false;
 
   constructor(port: MessagePort) {
@@ -81,8 +82,20 @@ export class Outbox implements BatchSink {
   /** Ends the batch: what the engine left open fails with the error that `left` makes. */
   finish(left: () => MarlineError): void {
     for (const id of this.#open.keys()) this.error(id, left());
-    this.push({ type: 'done' });
+    this.push({ type: 'done', spent: this.#takeSpent() });
     this.flush();
+  }
+
+  /** Sends an input's buffer back when the batch is over: until then an answer that is still to come may be a view of it. */
+  recycle(buffer: ArrayBuffer): void {
+    this.#spent.add(buffer);
+  }
+
+  #takeSpent(): ArrayBuffer[] {
+    const spent = [...this.#spent].filter((buffer) => buffer.byteLength > 0 && !this.#transfer.has(buffer));
+    this.#spent.clear();
+    for (const buffer of spent) this.#transfer.add(buffer);
+    return spent;
   }
 
   push(event: RunEvent): void {

@@ -27,8 +27,8 @@ export type RunEvent =
   | { readonly type: 'ran'; readonly items: number; readonly durationMs: number }
   | { readonly type: 'metric'; readonly metric: HandlerMetric }
   | { readonly type: 'log'; readonly level: LogLevel; readonly text: string }
-  /** Every item of the batch is settled: the worker is free. */
-  | { readonly type: 'done' };
+  /** Every item of the batch is settled: the worker is free. Input buffers that it needs no more come back with it. */
+  | { readonly type: 'done'; readonly spent: readonly ArrayBuffer[] };
 
 /** Something of one item: chunks, then one result or error. */
 export type ItemEvent =

@@ -34,6 +34,11 @@ export interface WorkerHost {
    * promise settles. Keep JavaScript of others out of it. Never returns when the thread is being terminated.
    */
   native<T>(call: () => Promise<T>): Promise<T>;
+  /**
+   * Gives the buffer of an input back, so that it carries another request. Call it when nothing of the engine looks at the
+   * buffer any more; it leaves the thread when the batch is over. What was moved on already is ignored.
+   */
+  recycle(buffer: ArrayBuffer): void;
   metric(metric: HandlerMetric): void;
   log(level: LogLevel, text: string): void;
 }
@@ -120,6 +125,7 @@ class ThreadServer<Model, Info> {
   #host(): WorkerHost {
     return {
       native: (call) => this.#gate.hold(call),
+      recycle: (buffer) => this.#outbox.recycle(buffer),
       metric: (metric) => this.#outbox.push({ type: 'metric', metric }),
       log: (level, text) => {
         this.#outbox.push({ type: 'log', level, text });

@@ -7,6 +7,7 @@ import {
   type BatchSink,
   type Clock,
 } from '#libs/common';
+import { recycle } from './buffer-pool.js';
 import type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
 import type { FromWorker, RunEvent } from './protocol.js';
 import { RunningBatch } from './running-batch.js';
@@ -136,6 +137,7 @@ export class ThreadWorker<Model, Info> implements PoolWorker<Model, Info> {
         this.#batch?.ran(event.items, event.durationMs);
         break;
       case 'done':
+        for (const buffer of event.spent) recycle(buffer);
         this.#runDone();
         break;
       case 'chunk':

@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads';
+import { isTaken } from './buffer-pool.js';
 import type { BatchItem, ItemResult, TensorData, Tensors, WorkerInput } from '#libs/common';
 
 /*
@@ -51,7 +52,9 @@ function packData(data: TensorData, transfer: Set<ArrayBuffer>): TensorData {
 function packView<View extends Exclude<TensorData, string[]>>(view: View, transfer: Set<ArrayBuffer>): View {
   // An empty view is copied too: shared constants stay usable, and a copy tells a detached buffer by throwing.
   const whole =
-    view.byteLength > 0 && view.buffer instanceof ArrayBuffer && view.byteLength === view.buffer.byteLength;
+    view.byteLength > 0 &&
+    view.buffer instanceof ArrayBuffer &&
+    (view.byteLength === view.buffer.byteLength || isTaken(view.buffer));
   const own = whole ? view : copyOf(view);
   transfer.add(own.buffer as ArrayBuffer);
   return own;
