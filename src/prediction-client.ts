@@ -63,7 +63,12 @@ export async function predict(target: PredictionTarget, payload: Payload): Promi
   } catch (error) {
     throw new MarlineError(
       'PREDICTION_EXCEPTION',
-      { reason: explainFailure(target.url, error) },
+      {
+        reason: explainFailure(
+          target.url,
+          (error as { cause?: NetworkFailure }).cause ?? { message: String(error) },
+        ),
+      },
       { cause: error },
     );
   }
@@ -81,7 +86,7 @@ export function readAnswer(body: Buffer): unknown {
 }
 
 /** A refusal in words: its status, and TorchServe's type and message when the body has them. */
-export function describeRefusal({ status, body }: ServerAnswer): string {
+export function describeRefusal({ status, body }: Pick<ServerAnswer, 'status' | 'body'>): string {
   const answer = readAnswer(body);
   if (typeof answer === 'object' && answer !== null && 'message' in answer) {
     const type = 'type' in answer ? `${String(answer.type)}: ` : '';
@@ -91,7 +96,8 @@ export function describeRefusal({ status, body }: ServerAnswer): string {
   return text === '' ? `${status} without an explanation` : `${status} ${text}`;
 }
 
-function predictionUrl({ url, model, version }: PredictionTarget): string {
+/** The route that predicts with the model. */
+export function predictionUrl({ url, model, version }: PredictionTarget): string {
   const path = ['predictions', model, ...(version === undefined ? [] : [version])].map(encodeURIComponent);
   return `${url.replace(/\/+$/, '')}/${path.join('/')}`;
 }
@@ -106,15 +112,21 @@ function isJson(bytes: Buffer): boolean {
   }
 }
 
-function explainFailure(url: string, error: unknown): string {
-  const cause = (error as { cause?: { code?: string; message?: string } }).cause;
-  switch (cause?.code) {
+/** What the network said about a request that got no answer. */
+interface NetworkFailure {
+  readonly code?: string;
+  readonly message?: string;
+}
+
+/** Why no server answered, and what to do. */
+export function explainFailure(url: string, { code, message }: NetworkFailure): string {
+  switch (code) {
     case 'ECONNREFUSED':
       return `No server listens at ${url}. Start one with: marline serve --model-store DIR --models all`;
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return `The host of ${url} is not known. Check --url.`;
     default:
-      return `${url} did not answer: ${cause?.message ?? String(error)}`;
+      return `${url} did not answer: ${message ?? 'no reason is known'}`;
   }
 }

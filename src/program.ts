@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION, isMarlineError } from '#libs/common';
+import { benchCommand } from './commands/bench.js';
 import { handlerCommand } from './commands/handler.js';
 import { predictCommand, type Terminal } from './commands/predict.js';
 import { serveCommand } from './commands/serve.js';
@@ -19,7 +20,8 @@ function createProgram(terminal: Terminal, finish: (code: number) => void): Comm
     .enablePositionalOptions()
     .version(`marline ${VERSION}`, '-v, --version')
     .addHelpText('after', EXAMPLES);
-  for (const command of [serveCommand(terminal), predictCommand(terminal), handlerCommand(terminal)]) {
+  const commands = [serveCommand, predictCommand, benchCommand, handlerCommand];
+  for (const command of commands.map((make) => make(terminal))) {
     program.addCommand(command.showHelpAfterError(`(marline ${command.name()} --help shows all options)`));
   }
   return withOutput(program, terminal).addCommand(archiveCommand(terminal, finish));
