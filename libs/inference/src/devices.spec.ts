@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DevicePlacer, detectDevices, type Device, type DeviceSources } from './devices.js';
+import { DevicePlacer, detectDevices, deviceName, type Device, type DeviceSources } from './devices.js';
 
 const CPU: Device = { kind: 'cpu', index: 0, executionProvider: 'cpu' };
 /** Three GPUs whose sessions run on the CPU: placement is the same code as with real ones. */
@@ -77,7 +77,6 @@ describe('DevicePlacer', () => {
 
   it('counts over all models and starts with number 1', () => {
     const placer = new DevicePlacer(INVENTORY);
-    expect(placer.gpuCount).toBe(3);
     expect(indexes(placer, 2, { deviceType: 'gpu' })).toEqual([1, 2]);
     expect(indexes(placer, 3, { deviceType: 'gpu' }, {})).toEqual([0, 1, 2]);
   });
@@ -106,5 +105,32 @@ describe('DevicePlacer', () => {
     expect(placer.assign({ deviceType: 'cpu', deviceIds: [1] }, model)).toBe(CPU);
     expect(indexes(placer, 1, { deviceType: 'gpu' })).toEqual([1]);
     expect(new DevicePlacer([CPU]).assign({ deviceType: 'gpu' }, model)).toBe(CPU);
+  });
+
+  const [, gpu0, gpu1] = INVENTORY as [Device, Device, Device];
+
+  it.each([
+    [1, ['cuda:1', 'cpu', 'cuda:1', 'cpu', 'cuda:1']],
+    [2, ['cuda:1', 'cuda:1', 'cpu', 'cpu', 'cuda:1']],
+  ])('fills a list in its order, %i per device', (instancesPerDevice, expected) => {
+    const placer = new DevicePlacer(INVENTORY);
+    const wish = { deviceType: 'gpu', devices: [gpu1, CPU], instancesPerDevice } as const;
+    expect(expected.map(() => deviceName(placer.assign(wish, model)))).toEqual(expected);
+  });
+
+  it('gives the next worker of a list the device that one left', () => {
+    const placer = new DevicePlacer(INVENTORY);
+    const wish = { deviceType: 'gpu', devices: [gpu0, gpu1, CPU] } as const;
+    for (let worker = 0; worker < 3; worker++) placer.assign(wish, model);
+    placer.release(gpu1, model);
+    expect(placer.assign(wish, model)).toBe(gpu1);
+    expect(placer.assign(wish, {})).toBe(gpu0);
+  });
+
+  it('tells where workers would go without using up a turn', () => {
+    const placer = new DevicePlacer(INVENTORY);
+    expect(placer.preview({ deviceType: 'gpu' }, 2).map(deviceName)).toEqual(['cuda:1', 'cuda:2']);
+    expect(indexes(placer, 1, { deviceType: 'gpu' })).toEqual([1]);
+    expect(placer.preview({ deviceType: 'gpu' }, 1).map(deviceName)).toEqual(['cuda:2']);
   });
 });

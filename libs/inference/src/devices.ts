@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import type { ModelSettings } from './model-settings.js';
 
 /** A place where a worker's session can run. */
 export interface Device {
@@ -11,6 +10,11 @@ export interface Device {
   /** Counts from 0 among the visible devices of its kind: the `gpuId` of describe and of handlers. */
   readonly index: number;
   readonly executionProvider: 'cpu' | 'cuda';
+}
+
+/** How `marline.devices` calls it: `cpu`, `cuda:0`. */
+export function deviceName({ kind, index }: Device): string {
+  return kind === 'cpu' ? 'cpu' : `cuda:${index}`;
 }
 
 /** What {@link detectDevices} asks the machine. */
@@ -79,33 +83,44 @@ function onnxRuntimeFolder(): string {
   return dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'));
 }
 
+/** What decides where the workers of one version go. */
+export interface DeviceWish {
+  readonly deviceType: 'cpu' | 'gpu';
+  /** TorchServe's list of GPUs, by number. */
+  readonly deviceIds?: readonly number[];
+  /** The list of `marline.devices`, in its order; absent where TorchServe's rules place the workers. */
+  readonly devices?: readonly Device[];
+  /** Workers that each of `devices` gets before the next one is used; 1 by default. */
+  readonly instancesPerDevice?: number;
+}
+
 /**
- * Hands out devices to workers, by TorchServe's rules. One per process, because the counter for models without
- * `deviceIds` is shared by all of them: it is increased first, so with several GPUs the first worker gets number 1.
+ * Hands out devices to workers: by `marline.devices` where a model has that, else by TorchServe's rules. One per process,
+ * because the counter for models without a list is shared by all of them: it is increased first, so with several GPUs the
+ * first worker gets number 1.
  */
 export class DevicePlacer {
   readonly #gpus: readonly Device[];
   readonly #cpu: Device;
   #last = 0;
   readonly #perModel = new WeakMap<object, number>();
+  readonly #living = new WeakMap<object, Map<Device, number>>();
 
-  constructor(devices: readonly Device[]) {
+  /** @param devices the inventory */
+  constructor(readonly devices: readonly Device[]) {
     this.#gpus = devices.filter(({ kind }) => kind === 'gpu');
     this.#cpu = devices.find(({ kind }) => kind === 'cpu') ?? CPU;
   }
 
-  get gpuCount(): number {
-    return this.#gpus.length;
-  }
-
   /**
    * The device of a new worker; one that is restarted keeps the device it had.
-   * @param model stands for the model version: the same object for all its workers, for `deviceIds` are counted per version
+   * @param model stands for the model version: the same object for all its workers, for lists are counted per version
    */
-  assign(settings: Pick<ModelSettings, 'deviceType' | 'deviceIds'>, model: object): Device {
+  assign(wish: DeviceWish, model: object): Device {
+    if (wish.devices !== undefined) return this.#emptiest(wish.devices, wish.instancesPerDevice ?? 1, model);
     const count = this.#gpus.length;
-    if (settings.deviceType === 'cpu' || count === 0) return this.#cpu;
-    const chosen = settings.deviceIds?.map((id) => this.#gpus[id]) ?? [];
+    if (wish.deviceType === 'cpu' || count === 0) return this.#cpu;
+    const chosen = wish.deviceIds?.map((id) => this.#gpus[id]) ?? [];
     // A list with one id that does not exist is ignored as a whole, as TorchServe does.
     if (chosen.length > 0 && !chosen.includes(undefined)) {
       const turn = this.#perModel.get(model) ?? 0;
@@ -114,5 +129,30 @@ export class DevicePlacer {
     }
     this.#last = (this.#last + 1) % count;
     return this.#gpus[this.#last] ?? this.#cpu;
+  }
+
+  /** The worker that was given this device is gone for good. */
+  release(device: Device, model: object): void {
+    const living = this.#living.get(model);
+    living?.set(device, Math.max(0, (living.get(device) ?? 0) - 1));
+  }
+
+  /** The devices that the first `count` workers of a model would get now, without using up a turn. */
+  preview(wish: DeviceWish, count: number): Device[] {
+    const trial = new DevicePlacer(this.devices);
+    trial.#last = this.#last;
+    const model = {};
+    return Array.from({ length: count }, () => trial.assign(wish, model));
+  }
+
+  // Workers come and go, so what counts is how many each device has now; the list's order decides between equals.
+  #emptiest(devices: readonly Device[], perDevice: number, model: object): Device {
+    const living = this.#living.get(model) ?? new Map<Device, number>();
+    this.#living.set(model, living);
+    const rounds = (device: Device) => Math.floor((living.get(device) ?? 0) / perDevice);
+    const fewest = Math.min(...devices.map(rounds));
+    const device = devices.find((candidate) => rounds(candidate) === fewest) ?? this.#cpu;
+    living.set(device, (living.get(device) ?? 0) + 1);
+    return device;
   }
 }

@@ -84,6 +84,12 @@ export class ModelLoader {
     return model;
   }
 
+  /** The worker that loaded this is gone for good. */
+  releaseModel(model: WorkerModel): void {
+    const device = this.#devices.get(model);
+    if (device !== undefined) this.#host.workers.leave(device, this.#ref);
+  }
+
   /** The GPU that a worker was given; `null` on the CPU. */
   gpuIdOf(model: WorkerModel): number | null {
     const device = this.#devices.get(model);
@@ -131,8 +137,9 @@ export class ModelLoader {
   }
 
   #prepareModel(path: string): Promise<PreparedModel> {
-    const { cacheDir, shareWeightsAboveBytes, intraOpThreads } = this.#host.options;
-    const timeoutMs = this.#model.settings.startupTimeout * 1000;
+    const { cacheDir, shareWeightsAboveBytes } = this.#host.options;
+    const { startupTimeout, intraOpThreads } = this.#model.settings;
+    const timeoutMs = startupTimeout * 1000;
     return prepareModel(path, {
       cacheDir,
       thresholdBytes: shareWeightsAboveBytes,
@@ -151,7 +158,7 @@ export class ModelLoader {
       shared,
       executionProvider,
       deviceId: gpuId,
-      intraOpThreads: this.#host.options.intraOpThreads,
+      intraOpThreads: this.#model.settings.intraOpThreads,
     };
   }
 }

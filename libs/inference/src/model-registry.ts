@@ -114,7 +114,7 @@ export class ModelRegistry
       await archive.release();
       throw error;
     }
-    for (const warning of archive.config.warnings) this.#logger.warn(`Model ${runtime.name}: ${warning}`);
+    for (const warning of runtime.settings.warnings) this.#logger.warn(`Model ${runtime.name}: ${warning}`);
     const { minWorkers, maxWorkers } = runtime.settings;
     if (minWorkers > 0) await this.#startWorkers(runtime, minWorkers, maxWorkers, request.synchronous);
     return runtime;
@@ -198,7 +198,7 @@ export class ModelRegistry
       throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
     }
     const settings = resolveSettings(request, archive, this.options, {
-      gpus: this.workers.gpuCount,
+      devices: this.workers.inventory,
       cores: availableParallelism(),
     });
     const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });

@@ -71,6 +71,7 @@ export class ModelRuntime {
       create: (id, events) => workers.create(id, events, ref, model.settings),
       nextId: () => workers.nextId(),
       modelFor: () => this.#loader.workerModel(),
+      releaseModel: (loaded) => this.#loader.releaseModel(loaded),
       runTimeoutMs: Math.max(0, model.settings.responseTimeout * 1000),
       retryWindowMs: model.settings.maxRetryTimeoutInSec * 1000,
       clock,

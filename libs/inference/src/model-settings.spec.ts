@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseModelConfig, type ModelArchive } from '#libs/archive';
+import type { Device } from './devices.js';
 import type { InferenceOptions } from './inference.options.js';
 import { resolveSettings, withWorkers, type RegisterRequest } from './model-settings.js';
 
@@ -8,7 +9,13 @@ const options = {
   jobQueueSize: 100,
   defaultResponseTimeout: 60,
   defaultStartupTimeout: 70,
+  intraOpThreads: 1,
 } as InferenceOptions;
+
+const inventory = (gpus: number): Device[] => [
+  { kind: 'cpu', index: 0, executionProvider: 'cpu' },
+  ...Array.from({ length: gpus }, (_, index): Device => ({ kind: 'gpu', index, executionProvider: 'cpu' })),
+];
 
 function settings(
   yaml: string,
@@ -24,7 +31,7 @@ function settings(
     { url: 'm.mar', synchronous: true, ...request },
     archive,
     { ...options, defaultWorkersPerModel },
-    { gpus, cores },
+    { devices: inventory(gpus), cores },
   );
 }
 
@@ -89,5 +96,37 @@ it('refuses more workers than a process can hold, from the call, the file and a 
     'can have 256 workers, not 2147483647',
   );
   expect(() => settings('minWorkers: 300\nmaxWorkers: 300')).toThrowError('can have 256 workers, not 300');
-  expect(() => withWorkers(settings(''), 257, 300)).toThrowError('can have 256 workers, not 257');
+  expect(() => withWorkers(settings(''), 1, 257)).toThrowError('can have 256 workers, not 257');
+});
+
+describe('the engine section', () => {
+  it('says where workers live and how many threads a run has', () => {
+    expect(settings('marline: { isolation: process, intraOpThreads: 3, memoryLimitMb: 512 }')).toMatchObject({
+      isolation: 'process',
+      intraOpThreads: 3,
+      memoryLimitMb: 512,
+      warnings: [],
+    });
+    expect(settings('')).toMatchObject({ isolation: 'thread', intraOpThreads: 1 });
+  });
+
+  it('cannot limit the memory of a thread, and says so', () => {
+    const { memoryLimitMb, warnings } = settings('marline: { memoryLimitMb: 512 }');
+    expect(memoryLimitMb).toBeUndefined();
+    expect(warnings).toEqual([expect.stringContaining('isolation: process')]);
+  });
+
+  it('has one worker on the main thread, however many are asked for', () => {
+    const inline = settings('marline: { isolation: none }', { initialWorkers: 4 });
+    expect(inline).toMatchObject({ minWorkers: 1, maxWorkers: 1 });
+    expect(withWorkers(inline, 2, 3)).toMatchObject({ minWorkers: 1, maxWorkers: 1 });
+    expect(withWorkers(inline, 0, 0)).toMatchObject({ minWorkers: 0, maxWorkers: 0 });
+  });
+
+  it('gives each device its instances when nobody says how many workers', () => {
+    const yaml = 'marline: { devices: [cuda, cpu], instancesPerDevice: 2 }';
+    expect(settings(yaml, {}, { gpus: 2 })).toMatchObject({ minWorkers: 6, maxWorkers: 6 });
+    expect(settings(yaml, { initialWorkers: 1 }, { gpus: 2 })).toMatchObject({ minWorkers: 1 });
+    expect(settings('marline: { instancesPerDevice: 3 }')).toMatchObject({ minWorkers: 3 });
+  });
 });

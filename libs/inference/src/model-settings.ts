@@ -1,6 +1,8 @@
 import { MarlineError } from '#libs/common';
 import type { ModelArchive, ModelConfig } from '#libs/archive';
+import type { Device } from './devices.js';
 import type { InferenceOptions } from './inference.options.js';
+import { placementOf, type Placement } from './placement.js';
 
 /** The settings of one model version that are in force. Names and units are TorchServe's, as describe shows them. */
 export interface ModelSettings {
@@ -23,6 +25,15 @@ export interface ModelSettings {
   readonly runtime: string;
   readonly deviceType: 'cpu' | 'gpu';
   readonly deviceIds?: readonly number[];
+  readonly placement: Placement;
+  /** Where the workers live. */
+  readonly isolation: 'thread' | 'process' | 'none';
+  /** Threads of one run inside ONNX Runtime. */
+  readonly intraOpThreads: number;
+  /** Megabytes that one worker process may take; absent: no limit. */
+  readonly memoryLimitMb?: number;
+  /** What was asked for and is not done, for the log. */
+  readonly warnings: readonly string[];
   /** What else `model-config.yaml` says, for describe. */
   readonly config: ModelConfig;
 }
@@ -45,6 +56,14 @@ export interface RegisterRequest {
   readonly atStartup?: boolean;
 }
 
+type WorkerRange = Pick<ModelSettings, 'minWorkers' | 'maxWorkers'>;
+
+/** What the settings of a model depend on beside its archive. */
+export interface Machine {
+  readonly devices: readonly Device[];
+  readonly cores: number;
+}
+
 const DEFAULT_BATCH_DELAY_MS = 100;
 /** Most workers of one version: a mistyped number must not start threads until the process dies. */
 const MAX_WORKERS = 256;
@@ -53,19 +72,22 @@ const DEFAULT_RETRY_WINDOW_S = 300;
 /**
  * The settings in force, by TorchServe's priorities: for batches the call wins over the file; for workers
  * and time-outs the file wins as soon as there is one, and its time-outs are 120 s when it does not say.
- * @throws MarlineError `BAD_REQUEST` for more workers than one version may have
+ * @throws MarlineError `BAD_REQUEST` for more workers than one version may have, `DEVICE_UNAVAILABLE`
  */
 export function resolveSettings(
   request: RegisterRequest,
   archive: ModelArchive,
   options: InferenceOptions,
-  deviceCount: { readonly gpus: number; readonly cores: number },
+  machine: Machine,
 ): ModelSettings {
   const { config, manifest } = archive;
+  const { engine } = config;
+  const placement = placementOf(config, machine.devices);
+  const isolation = engine.isolation ?? 'thread';
   const hasFile = Object.keys(config.raw).length > 0;
   const batchDelay = request.maxBatchDelay ?? (config.maxBatchDelay === 0 ? undefined : config.maxBatchDelay);
   return {
-    ...workerRange(request, config, options, deviceCount),
+    ...withinIsolation(isolation, workerRange(request, config, options, machine, placement)),
     batchSize: request.batchSize ?? config.batchSize ?? 1,
     maxBatchDelay: batchDelay ?? DEFAULT_BATCH_DELAY_MS,
     waitsForBatch: batchDelay !== undefined,
@@ -79,8 +101,19 @@ export function resolveSettings(
     clientTimeoutInMills: config.clientTimeoutInMills ?? 0,
     jobQueueSize: config.jobQueueSize || options.jobQueueSize,
     runtime: request.runtime ?? manifest.runtime ?? 'python',
-    deviceType: deviceCount.gpus === 0 ? 'cpu' : (config.deviceType ?? 'gpu'),
-    deviceIds: validDeviceIds(config.deviceIds, deviceCount.gpus),
+    deviceType: placement.deviceType,
+    deviceIds: placement.deviceIds,
+    placement,
+    isolation,
+    intraOpThreads: engine.intraOpThreads ?? options.intraOpThreads,
+    memoryLimitMb: isolation === 'process' ? engine.memoryLimitMb : undefined,
+    warnings: [
+      ...config.warnings,
+      ...placement.warnings,
+      ...(engine.memoryLimitMb !== undefined && isolation !== 'process'
+        ? [`marline.memoryLimitMb is ignored: only processes can be limited; set marline.isolation: process.`]
+        : []),
+    ],
     config,
   };
 }
@@ -89,12 +122,16 @@ function workerRange(
   request: RegisterRequest,
   config: ModelConfig,
   options: InferenceOptions,
-  deviceCount: { readonly gpus: number; readonly cores: number },
-): Pick<ModelSettings, 'minWorkers' | 'maxWorkers'> {
-  const { minWorkers = 0, maxWorkers = 0 } = config;
+  { devices, cores }: Machine,
+  placement: Placement,
+): WorkerRange {
+  const { minWorkers = 0, maxWorkers = 0, engine } = config;
   if (minWorkers > 0 && minWorkers <= maxWorkers) return workersBetween(minWorkers, maxWorkers);
-  const atStartup = request.atStartup === true ? deviceCount.gpus || deviceCount.cores : 0;
-  const workers = Math.max(0, request.initialWorkers ?? (options.defaultWorkersPerModel || atStartup));
+  const gpus = devices.filter(({ kind }) => kind === 'gpu').length;
+  const perDevice = (engine.instancesPerDevice ?? 0) * (placement.devices?.length ?? 0);
+  const atStartup = request.atStartup === true ? gpus || cores : 0;
+  const byDefault = perDevice || options.defaultWorkersPerModel || atStartup;
+  const workers = Math.max(0, request.initialWorkers ?? byDefault);
   return workersBetween(workers, workers);
 }
 
@@ -102,27 +139,29 @@ function workerRange(
  * A range of workers that one version may have.
  * @throws MarlineError `BAD_REQUEST` when the range is empty or too large
  */
-export function workersBetween(
-  minWorkers: number,
-  maxWorkers: number,
-): Pick<ModelSettings, 'minWorkers' | 'maxWorkers'> {
+export function workersBetween(minWorkers: number, maxWorkers: number): WorkerRange {
   if (maxWorkers < minWorkers)
     throw new MarlineError('BAD_REQUEST', { reason: 'max_worker cannot be less than min_worker.' });
-  if (minWorkers > MAX_WORKERS)
+  if (maxWorkers > MAX_WORKERS)
     throw new MarlineError('BAD_REQUEST', {
-      reason: `A model version can have ${MAX_WORKERS} workers, not ${minWorkers}.`,
+      reason: `A model version can have ${MAX_WORKERS} workers, not ${maxWorkers}.`,
     });
   return { minWorkers, maxWorkers };
 }
 
-function validDeviceIds(ids: readonly number[] | undefined, gpus: number): readonly number[] | undefined {
-  return ids?.every((id) => id >= 0 && id < gpus) === true && ids.length > 0 ? ids : undefined;
+// The main thread runs one thing at a time, whatever the number of workers on it.
+function withinIsolation(
+  isolation: ModelSettings['isolation'],
+  { minWorkers, maxWorkers }: WorkerRange,
+): WorkerRange {
+  const most = isolation === 'none' ? 1 : MAX_WORKERS;
+  return { minWorkers: Math.min(minWorkers, most), maxWorkers: Math.min(maxWorkers, most) };
 }
 
 /**
- * The settings after a scale call.
+ * The settings after a scale call; with `isolation: none` one worker is the most.
  * @throws MarlineError `BAD_REQUEST` when the range is empty, or for more workers than one version may have
  */
 export function withWorkers(settings: ModelSettings, minWorkers: number, maxWorkers: number): ModelSettings {
-  return { ...settings, ...workersBetween(minWorkers, maxWorkers) };
+  return { ...settings, ...withinIsolation(settings.isolation, workersBetween(minWorkers, maxWorkers)) };
 }

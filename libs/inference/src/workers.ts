@@ -14,8 +14,9 @@ export class WorkerProvider {
 
   constructor(private readonly devices: DevicePlacer) {}
 
-  get gpuCount(): number {
-    return this.devices.gpuCount;
+  /** The devices of the machine. */
+  get inventory(): readonly Device[] {
+    return this.devices.devices;
   }
 
   /** Ids of workers as TorchServe's port numbers: from 9000, none used twice. */
@@ -25,7 +26,17 @@ export class WorkerProvider {
 
   /** The device of a new worker. @param ref the same object for all workers of a version */
   place(settings: ModelSettings, ref: ModelRef): Device {
-    return this.devices.assign(settings, ref);
+    return this.devices.assign(settings.placement, ref);
+  }
+
+  /** A worker that had this device is gone for good. */
+  leave(device: Device, ref: ModelRef): void {
+    this.devices.release(device, ref);
+  }
+
+  /** The devices that the first `count` workers of a version would get now. */
+  preview(settings: ModelSettings, count: number): Device[] {
+    return this.devices.preview(settings.placement, count);
   }
 
   create(
