@@ -4,6 +4,8 @@ export interface Clock {
   now(): number;
   /** Calls `callback` once after `delayMs`; the returned function cancels it. The timer does not keep the process alive. */
   after(delayMs: number, callback: () => void): () => void;
+  /** Calls `callback` once at the end of this turn of the event loop: what arrives in one turn can be treated together. */
+  soon(callback: () => void): void;
 }
 
 /** A longer delay makes Node's timer fire at once. */
@@ -17,11 +19,13 @@ export const systemClock: Clock = {
     timer.unref();
     return () => clearTimeout(timer);
   },
+  soon: (callback) => void setImmediate(callback),
 };
 
-/** A clock for tests: time moves only when it is told to. */
+/** A clock for tests: time moves only when it is told to. A turn ends within the call unless {@link ManualClock.holdTurn} was called. */
 export class ManualClock implements Clock {
   #now = 0;
+  #held: (() => void)[] | undefined;
   #timers: { at: number; callback: () => void }[] = [];
 
   now(): number {
@@ -34,6 +38,21 @@ export class ManualClock implements Clock {
     return () => {
       this.#timers = this.#timers.filter((other) => other !== timer);
     };
+  }
+
+  soon(callback: () => void): void {
+    if (this.#held === undefined) callback();
+    else this.#held.push(callback);
+  }
+
+  /** From now on what is to be called {@link Clock.soon} waits for {@link ManualClock.endTurn}. */
+  holdTurn(): void {
+    this.#held ??= [];
+  }
+
+  /** Ends the turn that was held, and goes on holding. */
+  endTurn(): void {
+    for (const callback of this.#held?.splice(0) ?? []) callback();
   }
 
   /** Moves time forward and calls what becomes due, in order. */

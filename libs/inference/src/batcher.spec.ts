@@ -1,27 +1,30 @@
 import { getEventListeners } from 'node:events';
 import { ManualClock, MarlineError, type ErrorCode } from '#libs/common';
 import { describe, expect, it } from 'vitest';
-import { Batcher, type BatcherOptions } from './batcher.js';
+import { Batcher, type BatcherOptions, type Standing } from './batcher.js';
+import type { AnswerBounds } from './pending-answer.js';
 
 /** A batcher with `idle` fake workers; batches are kept as lists of items, drops as `item:code`. */
-function setUp(overrides: Partial<BatcherOptions<number>> & { idle?: number } = {}) {
+function setUp({ workers = 0, ...overrides }: Partial<BatcherOptions<number>> & { workers?: number } = {}) {
   const clock = new ManualClock();
-  const seen = { idle: overrides.idle ?? 0, batches: [] as number[][], dropped: [] as string[] };
+  const seen = { idle: workers, batches: [] as number[][], dropped: [] as string[] };
   const batcher = new Batcher<number>({
     batchSize: () => 1,
     maxBatchDelayMs: 0,
     queueSize: 100,
     clock,
-    canDispatch: () => seen.idle > 0,
+    idle: () => seen.idle,
+    ready: () => Math.max(1, workers),
     dispatch: (batch) => {
       seen.idle--;
       seen.batches.push(batch.map((entry) => entry.item));
     },
     full: () => new MarlineError('QUEUE_FULL'),
+    overloaded: (expectedMs) => new MarlineError('OVERLOADED', { expectedMs }),
     ...overrides,
   });
-  const submit = (item: number, bounds: Parameters<typeof batcher.submit>[1] = {}) =>
-    batcher.submit(item, bounds, (error) => seen.dropped.push(`${item}:${error.code}`));
+  const submit = (item: number, bounds: AnswerBounds = {}, standing: Standing = {}) =>
+    batcher.submit(item, bounds, (error) => seen.dropped.push(`${item}:${error.code}`), standing);
   const free = (workers = 1) => {
     seen.idle += workers;
     batcher.wake();
@@ -32,10 +35,14 @@ function setUp(overrides: Partial<BatcherOptions<number>> & { idle?: number } = 
 const code = (expected: ErrorCode) => expect.objectContaining({ code: expected });
 
 describe('Batcher without a delay', () => {
-  it('hands a request to an idle worker within the call', () => {
-    const { submit, seen } = setUp({ idle: 1, batchSize: () => 8 });
+  it('hands what comes in one turn of the event loop to an idle worker at its end', () => {
+    const { clock, submit, seen } = setUp({ workers: 2, batchSize: () => 8 });
+    clock.holdTurn();
     submit(1);
-    expect(seen.batches).toEqual([[1]]);
+    submit(2);
+    expect(seen.batches).toEqual([]);
+    clock.endTurn();
+    expect(seen.batches).toEqual([[1, 2]]);
   });
 
   it('fills the queue while every worker is busy and gives the next idle one a batch in order', () => {
@@ -79,7 +86,7 @@ describe('Batcher without a delay', () => {
     let busy = true;
     const { submit, batcher } = setUp({
       queueSize: 50_000,
-      canDispatch: () => !busy,
+      idle: () => (busy ? 0 : 1),
       dispatch: (batch) => {
         order.push(...batch.map((entry) => entry.item));
         batcher.wake();
@@ -112,7 +119,7 @@ describe('Batcher with a delay', () => {
   });
 
   it('sends a full batch at once and gives the rest a delay of its own', () => {
-    const { clock, submit, seen } = setUp({ idle: 2, batchSize: () => 2, maxBatchDelayMs: 100 });
+    const { clock, submit, seen } = setUp({ workers: 2, batchSize: () => 2, maxBatchDelayMs: 100 });
     submit(1);
     clock.advance(60);
     submit(2);
@@ -125,14 +132,14 @@ describe('Batcher with a delay', () => {
   });
 
   it('never waits with a batch size of 1', () => {
-    const { submit, seen } = setUp({ idle: 1, maxBatchDelayMs: 100 });
+    const { submit, seen } = setUp({ workers: 1, maxBatchDelayMs: 100 });
     submit(1);
     expect(seen.batches).toEqual([[1]]);
   });
 
   it('does not count the batch that an idle worker is filling against the queue', () => {
     const { submit, seen, batcher } = setUp({
-      idle: 1,
+      workers: 1,
       batchSize: () => 4,
       maxBatchDelayMs: 100,
       queueSize: 2,
@@ -144,7 +151,7 @@ describe('Batcher with a delay', () => {
   });
 
   it('waits again for the next worker when the one that was idle is gone', () => {
-    const { clock, submit, seen, free } = setUp({ idle: 1, batchSize: () => 2, maxBatchDelayMs: 10 });
+    const { clock, submit, seen, free } = setUp({ workers: 1, batchSize: () => 2, maxBatchDelayMs: 10 });
     submit(1);
     seen.idle = 0;
     clock.advance(10);
@@ -155,14 +162,124 @@ describe('Batcher with a delay', () => {
   });
 
   it('forgets the delay of a request that left', () => {
-    const { clock, submit, seen } = setUp({ idle: 1, batchSize: () => 2, maxBatchDelayMs: 100 });
-    submit(1, { deadlineAt: 60 });
-    clock.advance(90);
+    const { clock, submit, seen } = setUp({ workers: 1, batchSize: () => 2, maxBatchDelayMs: 100 });
+    const caller = new AbortController();
+    submit(1, { signal: caller.signal });
+    clock.advance(60);
+    caller.abort();
+    clock.advance(30);
     submit(2);
     clock.advance(99);
     expect(seen.batches).toEqual([]);
     clock.advance(1);
     expect(seen.batches).toEqual([[2]]);
+  });
+});
+
+describe('Batcher that knows how long runs take', () => {
+  it.each([
+    ['at once when the deadline leaves no time', 20, 0],
+    ['as late as the deadline allows', 50, 50 - 1 - 1.2 * 20],
+  ])('closes a batch that waits %s', (_, deadlineAt, closes) => {
+    const { clock, submit, seen, batcher } = setUp({ workers: 1, batchSize: () => 4, maxBatchDelayMs: 100 });
+    for (let run = 0; run < 5; run++) batcher.learn(1, 20);
+    submit(1, { deadlineAt });
+    clock.advance(closes - 0.1);
+    expect(seen.batches).toEqual(closes > 0 ? [] : [[1]]);
+    clock.advance(0.2);
+    expect(seen.batches).toEqual([[1]]);
+  });
+
+  it('refuses a request that would be late, and says when it would have been answered', () => {
+    const { submit, batcher } = setUp();
+    for (let run = 0; run < 5; run++) batcher.learn(1, 20);
+    submit(1);
+    submit(2);
+    // Half a run that is under way, the two that wait, and its own.
+    expect(() => submit(3, { deadlineAt: 69, deadlineMs: 69 })).toThrow(
+      expect.objectContaining({ code: 'OVERLOADED', details: { expectedMs: 70 } }),
+    );
+    submit(4, { deadlineAt: 71 });
+    expect(batcher.pending).toBe(3);
+  });
+
+  it('counts only those who go before it', () => {
+    const { submit, batcher } = setUp();
+    for (let run = 0; run < 5; run++) batcher.learn(1, 20);
+    for (const item of [1, 2, 3, 4]) submit(item);
+    expect(() => submit(5, { deadlineAt: 31 })).toThrow(code('OVERLOADED'));
+    submit(6, { deadlineAt: 31 }, { priority: 'high' });
+    expect(batcher.pending).toBe(5);
+  });
+
+  it('gives an idle worker even what looks hopeless, so that a wrong prediction is put right', () => {
+    const { submit, seen, batcher } = setUp({ workers: 1 });
+    for (let run = 0; run < 5; run++) batcher.learn(1, 1000);
+    submit(1, { deadlineAt: 10 });
+    expect(seen.batches).toEqual([[1]]);
+  });
+
+  it('spends no run on a request that would end behind its deadline', () => {
+    const { clock, submit, seen, batcher, free } = setUp({ workers: 2 });
+    seen.idle = 0;
+    submit(1, { deadlineAt: 30 });
+    submit(2, { deadlineAt: 300 });
+    for (let run = 0; run < 5; run++) batcher.learn(1, 20);
+    clock.advance(15);
+    free();
+    expect(seen.dropped).toEqual(['1:DEADLINE_EXCEEDED']);
+    expect(seen.batches).toEqual([[2]]);
+  });
+
+  it('makes a batch no larger than its tightest deadline allows', () => {
+    const { submit, seen, batcher, free } = setUp({ batchSize: () => 8 });
+    for (let run = 0; run < 5; run++) batcher.learn(1, 10);
+    for (const item of [1, 2, 3, 4]) submit(item, { deadlineAt: 55 });
+    free();
+    expect(seen.batches).toEqual([[1, 2, 3, 4]]);
+    submit(5, { deadlineAt: 35 });
+    for (const item of [6, 7, 8]) submit(item);
+    free();
+    expect(seen.batches.at(-1)).toEqual([5, 6, 7]);
+  });
+
+  it('gives a worker several batches of a very small model at once, and a slow one its own alone', () => {
+    const { submit, seen, batcher, free } = setUp({ batchSize: () => 2 });
+    for (let run = 0; run < 5; run++) batcher.learn(2, 0.02);
+    for (let item = 0; item < 70; item++) submit(item);
+    free();
+    expect(seen.batches[0]).toHaveLength(50);
+    for (let run = 0; run < 200; run++) batcher.learn(2, 4);
+    free();
+    expect(seen.batches[1]).toHaveLength(2);
+  });
+
+  it('spreads much work over idle workers, and gives little work to one', () => {
+    const { clock, submit, seen, batcher } = setUp({ workers: 2, batchSize: () => 1 });
+    clock.holdTurn();
+    for (let run = 0; run < 5; run++) batcher.learn(1, 0.02);
+    for (let item = 0; item < 8; item++) submit(item);
+    clock.endTurn();
+    expect(seen.batches.map((batch) => batch.length)).toEqual([8]);
+    seen.idle = 2;
+    for (let item = 0; item < 20; item++) submit(item);
+    clock.endTurn();
+    expect(seen.batches.slice(1).map((batch) => batch.length)).toEqual([10, 10]);
+  });
+
+  it('learns the size of batches when it is adaptive: larger where that pays, 1 where it does not', () => {
+    const sizeAfter = (durationOf: (items: number) => number) => {
+      const { submit, seen, batcher, free } = setUp({ adaptive: true, batchSize: () => 32, queueSize: 1000 });
+      for (let run = 0; run < 200; run++) {
+        while (batcher.pending < 100) submit(0);
+        free();
+        const items = seen.batches.at(-1)?.length ?? 0;
+        batcher.learn(items, durationOf(items));
+      }
+      return seen.batches.at(-1)?.length;
+    };
+    expect(sizeAfter((items) => 5 + items)).toBe(32);
+    expect(sizeAfter((items) => 3 * items)).toBe(1);
   });
 });
 
@@ -204,7 +321,7 @@ describe('Batcher and requests that are not wanted any more', () => {
     let now = 0;
     const { submit, seen, free } = setUp({
       batchSize: () => 2,
-      clock: { now: () => now, after: () => () => {} },
+      clock: { now: () => now, after: () => () => {}, soon: (callback) => callback() },
     });
     submit(1, { deadlineAt: 5, deadlineMs: 5 });
     submit(2);
@@ -216,7 +333,7 @@ describe('Batcher and requests that are not wanted any more', () => {
   });
 
   it('refuses a request that is late or cancelled already', () => {
-    const { clock, submit, seen } = setUp({ idle: 1 });
+    const { clock, submit, seen } = setUp({ workers: 1 });
     clock.advance(10);
     expect(() => submit(1, { deadlineAt: 10, deadlineMs: 0 })).toThrow(code('DEADLINE_EXCEEDED'));
     expect(() => submit(2, { signal: AbortSignal.abort() })).toThrow(code('REQUEST_CANCELLED'));
@@ -238,7 +355,7 @@ describe('Batcher and requests that are not wanted any more', () => {
   });
 
   it('watches neither signal nor deadline of a request that was dispatched', () => {
-    const { clock, submit, seen } = setUp({ idle: 1 });
+    const { clock, submit, seen } = setUp({ workers: 1 });
     const caller = new AbortController();
     submit(1, { signal: caller.signal, deadlineAt: 5 });
     expect(getEventListeners(caller.signal, 'abort')).toHaveLength(0);
@@ -272,7 +389,7 @@ describe('Batcher under random traffic', () => {
         batchSize: () => batchSize,
         maxBatchDelayMs: random() < 0.5 ? 0 : 20,
         queueSize,
-        idle: Math.floor(random() * 3),
+        workers: Math.floor(random() * 3),
       });
       const callers = new Map<number, AbortController>();
       const accepted = new Set<number>();

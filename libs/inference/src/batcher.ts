@@ -1,21 +1,31 @@
 import { MarlineError, type Clock } from '#libs/common';
+import { BatchSizer } from './batch-sizer.js';
 import type { AnswerBounds } from './pending-answer.js';
+import type { Priority } from './prediction.js';
+import { RunTimes } from './run-times.js';
+import { WaitingLine, type Place } from './waiting-line.js';
 
-/** What a batcher is told. `batchSize` and `canDispatch` are asked each time, because both may change while it works. */
+/** What a batcher is told. What is a function is asked each time, because it may change while it works. */
 export interface BatcherOptions<T> {
-  /** Most items of one batch, now; below 1 counts as 1. */
+  /** Most items of one run, now; below 1 counts as 1. */
   readonly batchSize: () => number;
+  /** True: the size of a run is learned, up to `batchSize`. */
+  readonly adaptive?: boolean;
   /** Milliseconds that a batch waits to fill, from the moment a worker could take its first item. 0: never waits. */
   readonly maxBatchDelayMs: number;
   /** Most requests that may wait; one more is refused. */
   readonly queueSize: number;
   readonly clock: Clock;
-  /** True while a worker is idle. */
-  readonly canDispatch: () => boolean;
+  /** Workers that are idle. */
+  readonly idle: () => number;
+  /** Workers that are idle or busy. */
+  readonly ready: () => number;
   /** Takes the batch over: from here on its deadlines and signals are not watched any more. Must not throw. */
   readonly dispatch: (batch: readonly Queued<T>[]) => void;
   /** The error of a request that finds the queue full. */
   readonly full: () => MarlineError;
+  /** The error of a request that would be answered only `expectedMs` from now, after its deadline. */
+  readonly overloaded: (expectedMs: number, bounds: AnswerBounds) => MarlineError;
 }
 
 /** A request that waits, or waited until it was dispatched. */
@@ -26,32 +36,49 @@ export interface Queued<T> {
   readonly bounds: AnswerBounds;
 }
 
+/** Who is served first. */
+export interface Standing {
+  readonly priority?: Priority;
+  readonly tenant?: string;
+}
+
 interface Entry<T> extends Queued<T> {
-  previous: Entry<T> | undefined;
-  next: Entry<T> | undefined;
-  readonly onAbort: (() => void) | undefined;
+  place: Place<Entry<T>> | undefined;
+  onAbort: (() => void) | undefined;
   readonly onDropped: (error: MarlineError) => void;
 }
 
+/** So much predicted work may go to a worker at once: waking a thread costs more than a run of a very small model. */
+const HAND_OVER_MS = 0.5;
+/** A batch that waits is closed so much earlier than its predicted run needs: predictions are averages. */
+const MARGIN = 1.2;
+const MARGIN_MS = 1;
+/** Less predicted work than this is not spread over idle workers, for the same reason. */
+const SPREAD_MS = 0.2;
+
 /**
- * Groups requests into batches, first come first served. It never looks into an item and does no I/O; time is injected.
+ * Groups requests into batches: by priority, fair between tenants, first come first served. It never looks into an item and
+ * does no I/O; time is injected.
  *
- * - It is work-conserving: while a worker is idle a request leaves within the call that brought it, unless a batch delay
- *   is set. With every worker busy the queue fills, and the next idle worker takes up to a batch at once.
- * - With a delay the clock starts when the first request is at the head *and* a worker is idle, as TorchServe's starts when
- *   a worker takes its first job; a full batch leaves at once.
- * - A request whose deadline passes or whose caller leaves is dropped at once, wherever it stands, so it never costs a run.
- *   The queue is a doubly linked list, because leaving from its middle must not cost a search.
+ * - It is work-conserving: while a worker is idle a request leaves at the end of the event loop's turn that brought it,
+ *   together with what else came in that turn, unless a batch delay is set. With every worker busy the queue fills, and the
+ *   next idle worker takes what it can at once.
+ * - With a delay the clock starts when the first request is next *and* a worker is idle, as TorchServe's starts when
+ *   a worker takes its first job. A full batch leaves at once, and any batch before its tightest deadline is out of reach.
+ * - It learns how long runs take. A request that cannot be answered within its deadline is refused when it comes, or
+ *   dropped when its turn comes too late, so that no run is wasted on it. Of a model far below a millisecond a worker gets several batches at once.
+ * - A request whose deadline passes or whose caller leaves is dropped at once, wherever it stands.
  * - One timer serves all deadlines. When it fires the (bounded) queue is walked once; it may fire in vain when the request
  *   it was set for has left already, which is cheaper than keeping the deadlines sorted.
  */
 export class Batcher<T> {
   readonly #options: BatcherOptions<T>;
-  #head: Entry<T> | undefined;
-  #tail: Entry<T> | undefined;
-  #length = 0;
+  readonly #line = new WaitingLine<Entry<T>>();
+  readonly #times = new RunTimes();
+  readonly #sizer = new BatchSizer();
   #pumping = false;
-  #delay: { over: boolean; readonly cancel: () => void } | undefined;
+  #turnEnds = false;
+  #delay: { readonly endsAt: number; timerAt: number; cancel: () => void } | undefined;
   #deadline: { readonly at: number; readonly cancel: () => void } | undefined;
 
   constructor(options: BatcherOptions<T>) {
@@ -60,7 +87,7 @@ export class Batcher<T> {
 
   /** Requests that wait. */
   get pending(): number {
-    return this.#length;
+    return this.#line.length;
   }
 
   /** Requests that still find room in the queue. */
@@ -68,36 +95,40 @@ export class Batcher<T> {
     return Math.min(this.#options.queueSize, this.#room());
   }
 
+  /** Milliseconds that the oldest of the waiting requests has waited; 0 when none waits. */
+  get oldestWaitMs(): number {
+    let oldest = Infinity;
+    for (const { value } of this.#line) oldest = Math.min(oldest, value.queuedAt);
+    return oldest === Infinity ? 0 : this.#options.clock.now() - oldest;
+  }
+
   /**
-   * Queues a request; it may be dispatched before this returns.
+   * Queues a request; it is dispatched at the end of this turn of the event loop at the earliest.
    * @param onDropped called once when the request leaves the queue unserved: `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`
    * or what {@link rejectAll} was given
-   * @throws MarlineError what `full` makes when no room is left; `DEADLINE_EXCEEDED` and `REQUEST_CANCELLED` when there is
-   * no point in queueing
+   * @throws MarlineError what `full` makes when no room is left, what `overloaded` makes when its deadline cannot be met;
+   * `DEADLINE_EXCEEDED` and `REQUEST_CANCELLED` when there is no point in queueing
    */
-  submit(item: T, bounds: AnswerBounds, onDropped: (error: MarlineError) => void): Queued<T> {
+  submit(
+    item: T,
+    bounds: AnswerBounds,
+    onDropped: (error: MarlineError) => void,
+    { priority, tenant }: Standing = {},
+  ): Queued<T> {
     const queuedAt = this.#options.clock.now();
-    if (bounds.signal?.aborted === true) throw new MarlineError('REQUEST_CANCELLED');
-    if (isPast(bounds, queuedAt)) throw expired(bounds);
+    const { signal, deadlineAt } = bounds;
+    if (signal?.aborted === true) throw new MarlineError('REQUEST_CANCELLED');
+    if (deadlineAt !== undefined) this.#admit(queuedAt, deadlineAt, bounds, priority);
     if (this.#room() === 0) throw this.#options.full();
 
-    const entry: Entry<T> = {
-      item,
-      queuedAt,
-      bounds,
-      previous: this.#tail,
-      next: undefined,
-      onDropped,
-      onAbort: bounds.signal && (() => this.#drop(entry, new MarlineError('REQUEST_CANCELLED'))),
-    };
-    if (entry.onAbort !== undefined) bounds.signal?.addEventListener('abort', entry.onAbort, { once: true });
-    if (this.#tail === undefined) this.#head = entry;
-    else this.#tail.next = entry;
-    this.#tail = entry;
-    this.#length++;
-
-    this.#pump();
-    if (this.#length > 0) this.#watchDeadline(bounds.deadlineAt);
+    const entry: Entry<T> = { item, queuedAt, bounds, place: undefined, onAbort: undefined, onDropped };
+    entry.place = this.#line.push(entry, priority, tenant);
+    if (signal !== undefined) {
+      entry.onAbort = () => this.#drop(entry, new MarlineError('REQUEST_CANCELLED'));
+      signal.addEventListener('abort', entry.onAbort, { once: true });
+    }
+    if (deadlineAt !== undefined) this.#watchDeadline(deadlineAt);
+    if (this.#options.idle() > 0) this.#pumpSoon();
     return entry;
   }
 
@@ -106,20 +137,58 @@ export class Batcher<T> {
     this.#pump();
   }
 
+  /** A worker spent `durationMs` on `items`. */
+  learn(items: number, durationMs: number): void {
+    this.#times.observe(items, durationMs);
+    if (this.#options.adaptive === true) this.#sizer.observe(items, durationMs);
+  }
+
   /** Fails everything that waits. New requests are still taken. */
   rejectAll(error: MarlineError): void {
-    const waiting = this.#take(Infinity);
+    const waiting = Array.from(this.#line, ({ value }) => value);
+    for (const entry of waiting) this.#unlink(entry);
     for (const entry of waiting) entry.onDropped(error);
   }
 
-  /** The batch that an idle worker is filling stands for that worker, not in the queue. */
+  /** The batches that idle workers are about to take stand for those workers, not in the queue. */
   #room(): number {
-    const { queueSize, canDispatch } = this.#options;
-    return Math.max(0, queueSize + (canDispatch() ? this.#batchSize() : 0) - this.#length);
+    const { queueSize, idle } = this.#options;
+    return Math.max(0, queueSize + idle() * this.#batchSize() - this.#line.length);
   }
 
   #batchSize(): number {
     return Math.max(1, this.#options.batchSize());
+  }
+
+  /** Items that the next run should have at most. */
+  #runSize(): number {
+    const most = this.#batchSize();
+    return this.#options.adaptive === true ? this.#sizer.limit(most) : most;
+  }
+
+  #admit(now: number, deadlineAt: number, bounds: AnswerBounds, priority: Priority | undefined): void {
+    if (deadlineAt <= now) throw expired(bounds);
+    // An idle worker takes anything, so that a prediction that has become wrong is put right by a run.
+    if (this.#options.idle() > 0) return;
+    const workers = this.#options.ready();
+    const underWayMs = this.#times.typical;
+    if (underWayMs === undefined || workers === 0) return;
+    const size = this.#runSize();
+    const ahead = this.#line.ahead(priority);
+    const fullRunsMs = Math.floor(ahead / size) * (this.#times.predict(size) ?? 0);
+    const ownRunMs = this.#times.predict((ahead % size) + 1) ?? 0;
+    // The workers are half-way through their runs, on average.
+    const expectedMs = (underWayMs / 2 + fullRunsMs) / workers + ownRunMs;
+    if (now + expectedMs > deadlineAt) throw this.#options.overloaded(expectedMs, bounds);
+  }
+
+  #pumpSoon(): void {
+    if (this.#turnEnds) return;
+    this.#turnEnds = true;
+    this.#options.clock.soon(() => {
+      this.#turnEnds = false;
+      this.#pump();
+    });
   }
 
   #pump(): void {
@@ -127,10 +196,10 @@ export class Batcher<T> {
     if (this.#pumping) return;
     this.#pumping = true;
     try {
-      while (this.#head !== undefined && this.#options.canDispatch()) {
-        const size = this.#batchSize();
-        if (this.#length < size && this.#mustWait()) return;
-        const batch = this.#take(size);
+      for (let idle = this.#options.idle(); idle > 0; idle = this.#options.idle()) {
+        if (this.#line.length === 0) break;
+        if (this.#line.length < this.#batchSize() && this.#mustWait()) return;
+        const batch = this.#take(this.#share(idle));
         if (batch.length > 0) this.#options.dispatch(batch);
       }
       this.#endDelay();
@@ -139,18 +208,43 @@ export class Batcher<T> {
     }
   }
 
+  /** How many items one of the idle workers should take. */
+  #share(idle: number): number {
+    const size = this.#runSize();
+    const runMs = this.#times.predict(size);
+    if (runMs === undefined) return size;
+    const perItemMs = runMs / size;
+    const most = perItemMs === 0 ? size : Math.max(size, Math.floor(HAND_OVER_MS / perItemMs));
+    const waiting = this.#line.length;
+    if (perItemMs * waiting <= SPREAD_MS) return most;
+    const fair = Math.ceil(waiting / idle);
+    const least = this.#options.adaptive === true ? 1 : size;
+    return Math.max(least, Math.min(most, fair));
+  }
+
   /** True while the batch that is being formed has time left to fill. */
   #mustWait(): boolean {
     const { maxBatchDelayMs, clock } = this.#options;
-    if (maxBatchDelayMs <= 0 || this.#delay?.over === true) return false;
-    this.#delay ??= {
-      over: false,
-      cancel: clock.after(maxBatchDelayMs, () => {
-        if (this.#delay !== undefined) this.#delay.over = true;
-        this.#pump();
-      }),
-    };
+    if (maxBatchDelayMs <= 0) return false;
+    const now = clock.now();
+    this.#delay ??= { endsAt: now + maxBatchDelayMs, timerAt: Infinity, cancel: () => {} };
+    const delay = this.#delay;
+    const closesAt = Math.min(delay.endsAt, this.#latestStart());
+    if (closesAt <= now) return false;
+    if (closesAt >= delay.timerAt) return true;
+    delay.cancel();
+    delay.timerAt = closesAt;
+    delay.cancel = clock.after(closesAt - now, () => {
+      delay.timerAt = Infinity;
+      this.#pump();
+    });
     return true;
+  }
+
+  /** When a run of all who wait must begin so that the tightest of their deadlines is met. */
+  #latestStart(): number {
+    if (this.#deadline === undefined) return Infinity;
+    return this.#deadline.at - MARGIN_MS - MARGIN * (this.#times.predict(this.#line.length) ?? 0);
   }
 
   #endDelay(): void {
@@ -158,16 +252,32 @@ export class Batcher<T> {
     this.#delay = undefined;
   }
 
-  /** Up to `size` requests from the head. A deadline may have passed unseen while the event loop was held up. */
-  #take(size: number): Entry<T>[] {
+  /** Up to `most` requests, fewer when a larger run would be too late for one of them. */
+  #take(most: number): Entry<T>[] {
     this.#endDelay();
-    const now = this.#options.clock.now();
+    const { clock, idle, ready } = this.#options;
+    const now = clock.now();
+    // While every worker is idle nothing is learned: then a run, however late, is the way to learn.
+    const leastMs = idle() < ready() ? (this.#times.predict(1) ?? 0) : 0;
     const batch: Entry<T>[] = [];
-    while (this.#head !== undefined && batch.length < size) {
-      const entry = this.#head;
-      this.#unlink(entry);
-      if (isPast(entry.bounds, now)) entry.onDropped(expired(entry.bounds));
-      else batch.push(entry);
+    let tightest = Infinity;
+    for (
+      let entry = this.#line.peek();
+      entry !== undefined && batch.length < most;
+      entry = this.#line.peek()
+    ) {
+      const { deadlineAt } = entry.bounds;
+      if (deadlineAt !== undefined && now + leastMs >= deadlineAt) {
+        // The deadline passed unseen while the event loop was held up, or a run would end behind it.
+        this.#unlinkNext(entry);
+        entry.onDropped(expired(entry.bounds));
+        continue;
+      }
+      const bound = Math.min(tightest, deadlineAt ?? Infinity);
+      if (batch.length > 0 && now + (this.#times.predict(batch.length + 1) ?? 0) > bound) break;
+      tightest = bound;
+      this.#unlinkNext(entry);
+      batch.push(entry);
     }
     return batch;
   }
@@ -178,16 +288,20 @@ export class Batcher<T> {
   }
 
   #unlink(entry: Entry<T>): void {
-    if (entry.previous === undefined) this.#head = entry.next;
-    else entry.previous.next = entry.next;
-    if (entry.next === undefined) this.#tail = entry.previous;
-    else entry.next.previous = entry.previous;
-    entry.previous = undefined;
-    entry.next = undefined;
-    this.#length--;
+    if (entry.place !== undefined) this.#line.remove(entry.place);
+    this.#forget(entry);
+  }
+
+  #unlinkNext(entry: Entry<T>): void {
+    this.#line.shift();
+    this.#forget(entry);
+  }
+
+  #forget(entry: Entry<T>): void {
+    entry.place = undefined;
     // Signals outlive requests (one per connection, or the caller's own), so a listener left behind would pile up.
     if (entry.onAbort !== undefined) entry.bounds.signal?.removeEventListener('abort', entry.onAbort);
-    if (this.#length > 0) return;
+    if (this.#line.length > 0) return;
     this.#endDelay();
     this.#deadline?.cancel();
     this.#deadline = undefined;
@@ -205,24 +319,18 @@ export class Batcher<T> {
     const now = this.#options.clock.now();
     const late: Entry<T>[] = [];
     let nearest: number | undefined;
-    for (let entry = this.#head; entry !== undefined; entry = entry.next) {
-      if (isPast(entry.bounds, now)) late.push(entry);
-      else nearest = earlier(nearest, entry.bounds.deadlineAt);
+    for (const { value } of this.#line) {
+      const { deadlineAt } = value.bounds;
+      if (deadlineAt === undefined) continue;
+      if (deadlineAt <= now) late.push(value);
+      else nearest = Math.min(nearest ?? Infinity, deadlineAt);
     }
     for (const entry of late) this.#unlink(entry);
-    this.#watchDeadline(this.#length > 0 ? nearest : undefined);
+    this.#watchDeadline(this.#line.length > 0 ? nearest : undefined);
     for (const entry of late) entry.onDropped(expired(entry.bounds));
   }
 }
 
-function isPast(bounds: AnswerBounds, now: number): boolean {
-  return bounds.deadlineAt !== undefined && bounds.deadlineAt <= now;
-}
-
 function expired({ deadlineMs }: AnswerBounds): MarlineError {
   return new MarlineError('DEADLINE_EXCEEDED', { deadlineMs });
-}
-
-function earlier(a: number | undefined, b: number | undefined): number | undefined {
-  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 }

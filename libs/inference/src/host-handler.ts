@@ -11,7 +11,7 @@ import {
   type ValueInput,
 } from '#libs/common';
 import { HandlerRunner, type BaseHandler, type HandlerSetup, type ModelBinding } from '#libs/handler';
-import { Batcher, type Queued } from './batcher.js';
+import { Batcher, type Queued, type Standing } from './batcher.js';
 import { PendingAnswer, type AnswerBounds } from './pending-answer.js';
 import type { RunQueue } from './run-queue.js';
 import type { WorkerReady } from './worker-model.js';
@@ -23,6 +23,7 @@ interface HostRun {
   readonly item: HostItem;
   readonly pending: PendingAnswer;
   readonly bounds: AnswerBounds;
+  readonly standing: Standing;
 }
 
 /** What a host handler runs with. */
@@ -58,24 +59,27 @@ export class HostHandler {
       maxBatchDelayMs,
       queueSize: limit(),
       clock,
-      canDispatch: () => this.#inside < limit(),
+      idle: () => (this.#inside < limit() ? 1 : 0),
+      ready: () => 1,
       dispatch: (batch) => this.#enter(batch.map((entry: Queued<HostRun>) => entry.item)),
       full,
+      overloaded: full,
     });
   }
 
   initialize(): Promise<void> {
-    return this.#runner({}, 'initialize').initialize();
+    return this.#runner({}, {}, 'initialize').initialize();
   }
 
   /** @throws MarlineError `QUEUE_FULL` when too many requests are inside hooks already */
-  submit(item: HostItem, pending: PendingAnswer, bounds: AnswerBounds): void {
+  submit(item: HostItem, pending: PendingAnswer, bounds: AnswerBounds, standing: Standing): void {
+    const run: HostRun = { item, pending, bounds, standing };
     if (this.#batcher !== undefined) {
-      this.#batcher.submit({ item, pending, bounds }, bounds, (error) => pending.error(error));
+      this.#batcher.submit(run, bounds, (error) => pending.error(error), standing);
       return;
     }
     if (this.#inside >= this.options.limit()) throw this.options.full();
-    this.#enter([{ item, pending, bounds }]);
+    this.#enter([run]);
   }
 
   #enter(runs: readonly HostRun[]): void {
@@ -93,8 +97,9 @@ export class HostHandler {
       error: (id, error) => byId.get(id)?.error(error),
     };
     // A batch is as urgent as nobody in it: each member's own deadline answers it in time.
-    const bounds = runs.length === 1 && runs[0] !== undefined ? runs[0].bounds : {};
-    this.#runner(bounds, runs[0]?.item.id ?? '')
+    const [first] = runs;
+    const alone = runs.length === 1 && first !== undefined;
+    this.#runner(alone ? first.bounds : {}, alone ? first.standing : {}, first?.item.id ?? '')
       .run(
         runs.map((run) => run.item),
         sink,
@@ -110,17 +115,20 @@ export class HostHandler {
   }
 
   /** @param id of the request, or of the first of a batch: what its runs are told to the observer as */
-  #runner(bounds: AnswerBounds, id: string): HandlerRunner {
+  #runner(bounds: AnswerBounds, standing: Standing, id: string): HandlerRunner {
     const { setup, metadata } = this.options;
     let runs = 0;
     const nextId = () => (++runs === 1 ? id : `${id}#${runs}`);
-    const binding: ModelBinding = { ...metadata, run: (tensors) => this.#run(nextId(), tensors, bounds) };
+    const binding: ModelBinding = {
+      ...metadata,
+      run: (tensors) => this.#run(nextId(), tensors, bounds, standing),
+    };
     return new HandlerRunner(this.handler, { setup, binding, output: 'value' });
   }
 
-  async #run(id: string, tensors: Tensors, bounds: AnswerBounds): Promise<Tensors> {
+  async #run(id: string, tensors: Tensors, bounds: AnswerBounds, standing: Standing): Promise<Tensors> {
     const pending = new PendingAnswer(this.options.clock);
-    this.options.queue.submit({ id, input: { kind: 'tensors', tensors } }, pending, bounds);
+    this.options.queue.submit({ id, input: { kind: 'tensors', tensors } }, pending, bounds, standing);
     const answer = await pending.promise;
     if (answer.streaming || answer.result.output.kind !== 'tensors') {
       throw new MarlineError('INTERNAL', { reason: 'A worker answered tensors with something else.' });

@@ -2,6 +2,7 @@ import type { ModelArchive } from '#libs/archive';
 import { MarlineError, toMarlineError, type ModelRef } from '#libs/common';
 import type { HandlerPlan } from '#libs/handler';
 import { WorkerPool, type PooledState } from '#libs/pool';
+import type { Standing } from './batcher.js';
 import { HostHandler, type HostItem } from './host-handler.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
 import { withWorkers, type ModelSettings } from './model-settings.js';
@@ -89,6 +90,7 @@ export class ModelRuntime {
       clock,
       observer: options.observer,
       batchSize: () => this.#loader.batchSize,
+      adaptive: model.settings.config.engine.batching === 'adaptive',
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,
       canServe: () => this.#canServe(),
@@ -102,19 +104,25 @@ export class ModelRuntime {
 
   /**
    * Answers one request.
-   * @throws MarlineError `NO_WORKER`, `QUEUE_FULL`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`, `SHUTTING_DOWN`, or what went wrong in the handler or the model
+   * Rejects with a MarlineError: `NO_WORKER`, `QUEUE_FULL`, `OVERLOADED`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`,
+   * `SHUTTING_DOWN`, or what went wrong in the handler or the model.
    */
-  async predict(request: PredictionRequest): Promise<PredictionAnswer> {
+  predict(request: PredictionRequest): Promise<PredictionAnswer> {
+    const pending: PendingAnswer = new PendingAnswer(this.host.clock, (error) => {
+      this.#pending.delete(pending);
+      if (this.#pending.size === 0) for (const quiet of this.#whenQuiet.splice(0)) quiet();
+      if (error !== undefined) this.host.options.observer.requestFailed(this.#ref, request.id, error);
+    });
+    this.#pending.add(pending);
     try {
       if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
       if (!this.#canServe() || this.#settings.maxWorkers === 0)
         throw new MarlineError('NO_WORKER', { model: this.name });
-      if (request.signal?.aborted === true) throw new MarlineError('REQUEST_CANCELLED');
-      return await this.#submit(request);
+      this.#route(request, pending);
     } catch (error) {
-      this.host.options.observer.requestFailed(this.#ref, request.id, toMarlineError(error));
-      throw error;
+      pending.error(toMarlineError(error));
     }
+    return pending.promise;
   }
 
   /**
@@ -207,37 +215,34 @@ export class ModelRuntime {
     await this.#loader.release();
   }
 
-  async #submit(request: PredictionRequest): Promise<PredictionAnswer> {
-    const pending = new PendingAnswer(this.host.clock);
-    this.#pending.add(pending);
-    try {
-      this.#route(request, pending);
-      return await pending.promise;
-    } finally {
-      this.#pending.delete(pending);
-      if (this.#pending.size === 0) for (const quiet of this.#whenQuiet.splice(0)) quiet();
+  #route(request: PredictionRequest, pending: PendingAnswer): void {
+    const { id, input, deadlineMs, signal } = request;
+    const deadlineAt = deadlineMs === undefined ? undefined : this.host.clock.now() + deadlineMs;
+    const bounds: AnswerBounds = { deadlineMs, signal, deadlineAt };
+    // Tensors of the protocol are for the model, whatever its handler.
+    if (this.#plan.runs !== 'host' || input.kind === 'protocol') {
+      this.#queue.submit({ id, input: toWorkerInput(input) }, pending, bounds, request);
+    } else if (this.#hostHandler === undefined) {
+      this.#submitWhenPrepared({ id, input }, pending, this.#boundedByResponseTimeout(bounds), request);
+    } else {
+      this.#hostHandler.submit({ id, input }, pending, this.#boundedByResponseTimeout(bounds), request);
     }
   }
 
-  #route({ id, input, deadlineMs, signal }: PredictionRequest, pending: PendingAnswer): void {
-    const { clock } = this.host;
-    const deadlineAt = deadlineMs === undefined ? undefined : clock.now() + deadlineMs;
-    const bounds: AnswerBounds = { deadlineMs, signal, deadlineAt };
-    if (this.#plan.runs !== 'host') this.#queue.submit({ id, input: toWorkerInput(input) }, pending, bounds);
-    else if (this.#hostHandler === undefined)
-      this.#submitWhenPrepared({ id, input }, pending, this.#boundedByResponseTimeout(bounds));
-    else this.#hostHandler.submit({ id, input }, pending, this.#boundedByResponseTimeout(bounds));
-  }
-
   /** While the model starts its requests wait, as they do in the queue of a model whose handler runs in a worker. */
-  #submitWhenPrepared(item: HostItem, pending: PendingAnswer, bounds: AnswerBounds): void {
+  #submitWhenPrepared(
+    item: HostItem,
+    pending: PendingAnswer,
+    bounds: AnswerBounds,
+    standing: Standing,
+  ): void {
     if (this.#pending.size > this.#settings.jobQueueSize)
       throw new MarlineError('QUEUE_FULL', { model: this.name });
     pending.watch(bounds, () => {});
     const submit = () => {
       if (pending.settled) return;
       if (this.#hostHandler === undefined) throw new MarlineError('NO_WORKER', { model: this.name });
-      this.#hostHandler.submit(item, pending, bounds);
+      this.#hostHandler.submit(item, pending, bounds, standing);
     };
     this.#prepare()
       .then(submit)

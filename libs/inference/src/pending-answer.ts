@@ -19,10 +19,15 @@ export class PendingAnswer {
   #resolve: (answer: PredictionAnswer) => void;
   #reject: (error: MarlineError) => void;
   #settled = false;
+  #abandoned = false;
   #stream: ChunkQueue | undefined;
   #unwatch: (() => void) | undefined;
 
-  constructor(private readonly clock: Clock) {
+  /** @param onSettled told once, within the call that settles it, with the error if it is one */
+  constructor(
+    private readonly clock: Clock,
+    private readonly onSettled: (error?: MarlineError) => void = () => {},
+  ) {
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -31,6 +36,11 @@ export class PendingAnswer {
 
   get settled(): boolean {
     return this.#settled;
+  }
+
+  /** True once the caller gave up while a worker had its item: the run is for nobody. */
+  get abandoned(): boolean {
+    return this.#abandoned;
   }
 
   /** True once a first part went to the caller. */
@@ -44,6 +54,7 @@ export class PendingAnswer {
     this.#unwatch?.();
     if (this.#settled || (deadlineAt === undefined && signal === undefined)) return;
     const giveUp = (error: MarlineError) => {
+      this.#abandoned = true;
       this.error(error);
       abandon();
     };
@@ -68,6 +79,7 @@ export class PendingAnswer {
     if (this.#settled) return Promise.resolve();
     this.#settled = true;
     this.#stream = new ChunkQueue();
+    this.onSettled();
     this.#resolve({ streaming: true, first: chunk, rest: this.#stream });
     return this.#stream.whenRead();
   }
@@ -77,6 +89,7 @@ export class PendingAnswer {
     if (this.#stream !== undefined) this.#stream.end(result);
     if (this.#settled) return;
     this.#settled = true;
+    this.onSettled();
     this.#resolve({ streaming: false, result });
   }
 
@@ -85,6 +98,7 @@ export class PendingAnswer {
     if (this.#stream !== undefined) this.#stream.fail(error);
     if (this.#settled) return;
     this.#settled = true;
+    this.onSettled(error);
     this.#reject(error);
   }
 }

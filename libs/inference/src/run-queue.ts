@@ -5,10 +5,11 @@ import {
   type BatchSink,
   type Clock,
   type InferenceObserver,
+  type ItemResult,
   type ModelRef,
 } from '#libs/common';
 import type { WorkerPool } from '#libs/pool';
-import { Batcher, type Queued } from './batcher.js';
+import { Batcher, type Queued, type Standing } from './batcher.js';
 import type { AnswerBounds, PendingAnswer } from './pending-answer.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
@@ -19,6 +20,8 @@ export interface RunQueueOptions {
   readonly observer: InferenceObserver;
   /** Asked for every batch, because the model's own batch axis is known only once it is loaded. */
   readonly batchSize: () => number;
+  /** True: the size of a run is learned, up to `batchSize`. */
+  readonly adaptive: boolean;
   /** Milliseconds that a batch waits to fill; 0 = it never waits while a worker is idle. */
   readonly maxBatchDelayMs: number;
   readonly queueSize: number;
@@ -39,15 +42,24 @@ export class RunQueue {
     private readonly pool: WorkerPool<WorkerModel, WorkerReady>,
     private readonly options: RunQueueOptions,
   ) {
-    const { ref, clock, batchSize, maxBatchDelayMs, queueSize } = options;
+    const { ref, clock, batchSize, adaptive, maxBatchDelayMs, queueSize } = options;
     this.#batcher = new Batcher<Run>({
       batchSize,
+      adaptive,
       maxBatchDelayMs,
       queueSize,
       clock,
-      canDispatch: () => pool.idleCount > 0,
+      idle: () => pool.idleCount,
+      ready: () => pool.readyCount,
       dispatch: (batch) => this.#dispatch(batch),
       full: () => new MarlineError('QUEUE_FULL', { model: ref.model }),
+      overloaded: (expectedMs, { deadlineMs }) =>
+        new MarlineError('OVERLOADED', {
+          model: ref.model,
+          deadlineMs,
+          expectedMs: Math.ceil(expectedMs),
+          retryAfterMs: Math.ceil(expectedMs),
+        }),
     });
   }
 
@@ -59,14 +71,19 @@ export class RunQueue {
     return this.#batcher.remaining;
   }
 
+  /** Milliseconds that the oldest of the waiting requests has waited; 0 when none waits. */
+  get oldestWaitMs(): number {
+    return this.#batcher.oldestWaitMs;
+  }
+
   /**
    * Queues one item; what becomes of it is told to `pending`.
-   * @throws MarlineError `NO_WORKER` when nothing can ever run it, `QUEUE_FULL`
+   * @throws MarlineError `NO_WORKER` when nothing can ever run it, `QUEUE_FULL`, `OVERLOADED`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`
    */
-  submit(item: BatchItem, pending: PendingAnswer, bounds: AnswerBounds): void {
+  submit(item: BatchItem, pending: PendingAnswer, bounds: AnswerBounds, standing?: Standing): void {
     const { ref, observer } = this.options;
     if (!this.options.canServe()) throw new MarlineError('NO_WORKER', { model: ref.model });
-    this.#batcher.submit({ item, pending }, bounds, (error) => pending.error(error));
+    this.#batcher.submit({ item, pending }, bounds, (error) => pending.error(error), standing);
     observer.requestQueued(ref, item.id);
   }
 
@@ -81,38 +98,55 @@ export class RunQueue {
   }
 
   #dispatch(batch: readonly Queued<Run>[]): void {
-    const { ref, clock, observer } = this.options;
-    const startedAt = clock.now();
-    const runs = new Map(batch.map((entry) => [entry.item.item.id, entry]));
+    const { ref } = this.options;
     for (const { item, bounds } of batch) item.pending.watch(bounds, () => this.pool.cancel(item.item.id));
-
-    const sink: BatchSink = {
-      chunk: (id, chunk) => runs.get(id)?.item.pending.chunk(chunk) ?? Promise.resolve(),
-      result: (id, result) => {
-        const entry = runs.get(id);
-        if (entry === undefined) return;
-        entry.item.pending.result(result);
-        const now = clock.now();
-        observer.requestFinished(ref, id, {
-          queueMs: startedAt - entry.queuedAt,
-          runMs: now - startedAt,
-          totalMs: now - entry.queuedAt,
-          batchSize: batch.length,
-        });
-      },
-      ran: () => {},
-      error: (id, error) => {
-        const pending = runs.get(id)?.item.pending;
-        // Any other failure is told where the answer is awaited.
-        if (pending?.streaming === true) observer.requestFailed(ref, id, error);
-        pending?.error(error);
-      },
-    };
+    const answers = new BatchAnswers(batch, this.options, (items, ms) => this.#batcher.learn(items, ms));
     try {
       const items = batch.map((entry) => entry.item.item);
-      if (!this.pool.run(items, sink)) throw new MarlineError('NO_WORKER', { model: ref.model });
+      if (!this.pool.run(items, answers)) throw new MarlineError('NO_WORKER', { model: ref.model });
     } catch (error) {
-      for (const { item } of batch) sink.error(item.item.id, toMarlineError(error));
+      for (const { item } of batch) answers.error(item.item.id, toMarlineError(error));
     }
+  }
+}
+
+/** Carries what a worker says about the items of one batch to those who wait for them, and to the observer. */
+class BatchAnswers implements BatchSink {
+  readonly #entries = new Map<string, Queued<Run>>();
+  readonly #startedAt: number;
+
+  constructor(
+    batch: readonly Queued<Run>[],
+    private readonly options: RunQueueOptions,
+    readonly ran: (items: number, durationMs: number) => void,
+  ) {
+    for (const entry of batch) this.#entries.set(entry.item.item.id, entry);
+    this.#startedAt = options.clock.now();
+  }
+
+  chunk(id: string, chunk: ItemResult): Promise<void> {
+    return this.#entries.get(id)?.item.pending.chunk(chunk) ?? Promise.resolve();
+  }
+
+  result(id: string, result: ItemResult): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    const { ref, clock, observer } = this.options;
+    if (entry.item.pending.abandoned) observer.runWasted(ref, id);
+    entry.item.pending.result(result);
+    const now = clock.now();
+    observer.requestFinished(ref, id, {
+      queueMs: this.#startedAt - entry.queuedAt,
+      runMs: now - this.#startedAt,
+      totalMs: now - entry.queuedAt,
+      batchSize: this.#entries.size,
+    });
+  }
+
+  error(id: string, error: MarlineError): void {
+    const pending = this.#entries.get(id)?.item.pending;
+    // Any other failure is told where the answer is awaited.
+    if (pending?.streaming === true) this.options.observer.requestFailed(this.options.ref, id, error);
+    pending?.error(error);
   }
 }

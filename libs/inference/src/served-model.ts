@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { MarlineError, type ItemResult } from '#libs/common';
 import type { ModelRegistry } from './model-registry.js';
-import type { PredictionAnswer } from './prediction.js';
+import type { PredictionAnswer, Priority } from './prediction.js';
 
 /** How one call is bounded. @publicApi */
 export interface PredictOptions {
@@ -11,6 +11,10 @@ export interface PredictOptions {
   readonly deadlineMs?: number;
   /** The default version of the model when not given. */
   readonly version?: string;
+  /** Who goes first when requests wait; `normal` by default. */
+  readonly priority?: Priority;
+  /** Whom the call is for: tenants that wait share the workers evenly, however many calls each makes. */
+  readonly tenant?: string;
 }
 
 /**
@@ -67,14 +71,9 @@ export class ServedModel<Input = unknown, Output = unknown> {
     }
   }
 
-  #ask(value: Input, { signal, deadlineMs, version }: PredictOptions): Promise<PredictionAnswer> {
+  #ask(value: Input, { version, ...options }: PredictOptions): Promise<PredictionAnswer> {
     const runtime = this.registry.get(this.name, version);
-    return runtime.predict({
-      id: randomUUID(),
-      input: { kind: 'value', value },
-      signal,
-      deadlineMs,
-    });
+    return runtime.predict({ ...options, id: randomUUID(), input: { kind: 'value', value } });
   }
 
   #read({ status, reason, output }: ItemResult): Output {
