@@ -108,7 +108,7 @@ describe('a model version', () => {
   it('makes batches of what waits, up to its batch size', async () => {
     await open.registry.register({ url: 'slow.mar', batchSize: 4, initialWorkers: 1, synchronous: true });
     const answers = await Promise.all([50, 1, 1, 1, 1, 1].map((ms) => predict(open.registry, 'slow', ms)));
-    expect(answers.map((answer) => (answer as { batch: number }).batch)).toEqual([1, 4, 4, 4, 4, 1]);
+    expect(answers.map((answer) => (answer as { batch: number }).batch)).toEqual([4, 4, 4, 4, 2, 2]);
   });
 
   it('can be unregistered while it starts, and leaves nothing behind', async () => {

@@ -2,11 +2,20 @@ import type { LoggerService } from '@nestjs/common';
 import {
   InferenceObserver,
   messageOf,
+  type ErrorCode,
   type HandlerMetric,
   type MarlineError,
   type ModelRef,
   type RequestTimings,
 } from '#libs/common';
+
+/** What an overload brings by the thousand: it is counted, not logged. */
+const OVERLOAD: ReadonlySet<ErrorCode> = new Set([
+  'QUEUE_FULL',
+  'OVERLOADED',
+  'NO_WORKER',
+  'DEADLINE_EXCEEDED',
+]);
 
 /** Logs what an operator must see, with the cause that clients are not told, and passes every event on. */
 export class LoggingObserver extends InferenceObserver {
@@ -26,11 +35,13 @@ export class LoggingObserver extends InferenceObserver {
   }
 
   override requestFailed(ref: ModelRef, requestId: string, error: MarlineError): void {
-    const overload =
-      error.code === 'QUEUE_FULL' || error.code === 'NO_WORKER' || error.code === 'DEADLINE_EXCEEDED';
-    if (error.status >= 500 && !overload)
+    if (error.status >= 500 && !OVERLOAD.has(error.code))
       this.logger.error(`${nameOf(ref)} request ${requestId}: ${withCause(error)}`);
     this.next.requestFailed(ref, requestId, error);
+  }
+
+  override runWasted(ref: ModelRef, requestId: string): void {
+    this.next.runWasted(ref, requestId);
   }
 
   override workerChanged(ref: ModelRef, workerId: number, state: string, error?: MarlineError): void {
