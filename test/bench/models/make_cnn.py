@@ -1,4 +1,5 @@
-"""Writes cnn-50ms.onnx: a plain CNN that computes about 50 ms on one thread of a 2024 server core in 0.9 MB of weights.
+"""Writes a plain CNN: 26 layers (cnn-50ms.onnx, 0.9 MB of weights) compute about 25 to 50 ms on one thread of a 2024 server
+core, 4 layers about 3 ms.
 
     python make_cnn.py OUT.onnx [LAYERS]
 
