@@ -1,0 +1,72 @@
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { ROOT, SERVERS } from '../folders.js';
+import { jsonBody, rawBytes, type BenchModel } from '../models.js';
+import { readFloats, readOutputs, type Peer, type PeerRequest } from '../peer.js';
+
+const CLI = `${ROOT}dist/src/cli.js`;
+
+/** Marline's standalone server with its defaults and two workers, plus these lines of model-config.yaml. */
+function marline(peer: Pick<Peer, 'id' | 'title' | 'about' | 'kind'>, modelConfig: string): Peer {
+  return {
+    ...peer,
+    coldStarts: 3,
+    launch({ model, port, sparePorts, folder }) {
+      pack(model, folder, modelConfig);
+      const properties = [
+        `inference_address=http://127.0.0.1:${port}`,
+        `management_address=http://127.0.0.1:${sparePorts[0]}`,
+        `metrics_address=http://127.0.0.1:${sparePorts[1]}`,
+        `model_store=${folder}`,
+        `cache_dir=${folder}/cache`,
+        'load_models=model.mar',
+        'default_workers_per_model=2',
+      ];
+      writeFileSync(`${folder}/config.properties`, `${properties.join('\n')}\n`);
+      return {
+        command: [process.execPath, CLI, 'serve', '--ts-config', `${folder}/config.properties`],
+        cwd: folder,
+        env: { NODE_ENV: 'production' },
+        request: request(model),
+      };
+    },
+  };
+}
+
+/** The default: a worker thread for each session. */
+export const marlineThreads = marline(
+  { id: 'marline', title: 'Marline', about: 'defaults, two worker threads', kind: 'ours' },
+  '',
+);
+
+function request(model: BenchModel): PeerRequest {
+  if (model.body === 'json') {
+    return {
+      path: '/predictions/model',
+      headers: { 'content-type': 'application/json' },
+      body: jsonBody(model),
+      says: 'JSON both ways',
+      read: readOutputs,
+    };
+  }
+  return {
+    path: '/predictions/model',
+    headers: { 'content-type': 'application/octet-stream' },
+    body: rawBytes(model),
+    says: 'raw float32 both ways',
+    read: readFloats,
+  };
+}
+
+function pack(model: BenchModel, folder: string, modelConfig: string): void {
+  const handler = model.body === 'json' ? 'tensor' : `${SERVERS}marline-raw-tensor.mjs`;
+  const argv = [CLI, 'archive', '--model-name', 'model', '--version', '1.0', '--force', '--runtime', 'node'];
+  argv.push('--serialized-file', model.file, '--handler', handler, '--export-path', folder);
+  argv.push('--archive-format', 'zip-store');
+  if (modelConfig !== '') {
+    writeFileSync(`${folder}/model-config.yaml`, modelConfig);
+    argv.push('--config-file', `${folder}/model-config.yaml`);
+  }
+  const { status, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`marline archive failed: is dist built?\n${stderr}`);
+}
