@@ -267,6 +267,31 @@ describe('Batcher that knows how long runs take', () => {
     expect(seen.batches.slice(1).map((batch) => batch.length)).toEqual([10, 10]);
   });
 
+  it('leaves the little that waits to the worker that is back in a moment, and no longer than that', () => {
+    const { clock, submit, seen, batcher } = setUp({ workers: 2 });
+    for (let run = 0; run < 5; run++) batcher.learn(1, 0.02);
+    submit(1);
+    submit(2);
+    expect(seen.batches).toEqual([[1]]);
+    clock.advance(0.2);
+    expect(seen.batches).toEqual([[1], [2]]);
+    submit(3);
+    seen.idle++;
+    submit(4);
+    batcher.wake();
+    expect(seen.batches).toEqual([[1], [2]]);
+    clock.advance(0.2);
+    expect(seen.batches).toEqual([[1], [2], [3, 4]]);
+  });
+
+  it('uses every worker at once for a model whose runs are worth waking one', () => {
+    const { submit, seen, batcher } = setUp({ workers: 2 });
+    for (let run = 0; run < 5; run++) batcher.learn(1, 1);
+    submit(1);
+    submit(2);
+    expect(seen.batches).toEqual([[1], [2]]);
+  });
+
   it('learns the size of batches when it is adaptive: larger where that pays, 1 where it does not', () => {
     const sizeAfter = (durationOf: (items: number) => number) => {
       const { submit, seen, batcher, free } = setUp({ adaptive: true, batchSize: () => 32, queueSize: 1000 });

@@ -53,8 +53,10 @@ const HAND_OVER_MS = 0.5;
 /** A batch that waits is closed so much earlier than its predicted run needs: predictions are averages. */
 const MARGIN = 1.2;
 const MARGIN_MS = 1;
-/** Less predicted work than this is not spread over idle workers, for the same reason. */
+/** Less predicted work than this is neither spread over idle workers nor given to a second one, for the same reason. */
 const SPREAD_MS = 0.2;
+/** What the way to a worker and back takes beside the run. */
+const TRANSPORT_MS = 0.1;
 
 /**
  * Groups requests into batches: by priority, fair between tenants, first come first served. It never looks into an item and
@@ -62,7 +64,8 @@ const SPREAD_MS = 0.2;
  *
  * - It is work-conserving: while a worker is idle a request leaves at the end of the event loop's turn that brought it,
  *   together with what else came in that turn, unless a batch delay is set. With every worker busy the queue fills, and the
- *   next idle worker takes what it can at once.
+ *   next idle worker takes what it can at once. The one exception is a fraction of a millisecond long: what a busy worker
+ *   will have done sooner than another one could be woken waits for the busy one.
  * - With a delay the clock starts when the first request is next *and* a worker is idle, as TorchServe's starts when
  *   a worker takes its first job. A full batch leaves at once, and any batch before its tightest deadline is out of reach.
  * - It learns how long runs take. A request that cannot be answered within its deadline is refused when it comes, or
@@ -78,6 +81,9 @@ export class Batcher<T> {
   readonly #sizer = new BatchSizer();
   #pumping = false;
   #turnEnds = false;
+  /** When the batch that went out last is expected back. */
+  #backAt = 0;
+  #cancelHold: (() => void) | undefined;
   #delay: { readonly endsAt: number; timerAt: number; cancel: () => void } | undefined;
   #deadline: { readonly at: number; readonly cancel: () => void } | undefined;
 
@@ -195,17 +201,37 @@ export class Batcher<T> {
     // A dispatch may make a worker idle within the call; the loop below sees it, and a long queue must not deepen the stack.
     if (this.#pumping) return;
     this.#pumping = true;
+    let spreads = false;
     try {
       for (let idle = this.#options.idle(); idle > 0; idle = this.#options.idle()) {
         if (this.#line.length === 0) break;
         if (this.#line.length < this.#batchSize() && this.#mustWait()) return;
-        const batch = this.#take(this.#share(idle));
-        if (batch.length > 0) this.#options.dispatch(batch);
+        if (!spreads && this.#isSoonBack(idle)) return;
+        const share = this.#share(idle);
+        spreads = share < this.#line.length;
+        const batch = this.#take(share);
+        if (batch.length === 0) continue;
+        this.#backAt = this.#options.clock.now() + (this.#times.predict(batch.length) ?? 0) + TRANSPORT_MS;
+        this.#options.dispatch(batch);
       }
       this.#endDelay();
     } finally {
       this.#pumping = false;
     }
+  }
+
+  /** True while a busy worker will be there for the little that waits before an idle one could be woken. */
+  #isSoonBack(idle: number): boolean {
+    const { clock, ready } = this.#options;
+    if (idle >= ready() || (this.#times.predict(this.#line.length) ?? Infinity) > SPREAD_MS) return false;
+    const leftMs = this.#backAt - clock.now();
+    if (leftMs <= 0 || leftMs > SPREAD_MS + TRANSPORT_MS) return false;
+    // The worker wakes the queue; the timer is for a run that takes longer than expected.
+    this.#cancelHold ??= clock.after(leftMs, () => {
+      this.#cancelHold = undefined;
+      this.#pump();
+    });
+    return true;
   }
 
   /** How many items one of the idle workers should take. */
