@@ -1,6 +1,6 @@
-import { Catch, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
-import { MarlineError } from '#libs/common';
+import { MarlineError, toMarlineError } from '#libs/common';
 import { sendBareStatus, sendJson } from './response-head.js';
 
 const MAX_CAUSE_LENGTH = 2000;
@@ -24,6 +24,11 @@ export class TorchServeExceptionFilter implements ExceptionFilter<MarlineError> 
       sendJson(reply, error.status, errorBody(error));
     }
   }
+}
+
+/** What a handler of ours threw as one of our errors; Nest's own exceptions stay what they are. */
+export function ownError(error: unknown): Error {
+  return error instanceof HttpException ? error : toMarlineError(error);
 }
 
 /** TorchServe's error body; when workers did not start, also `cause`: why. */

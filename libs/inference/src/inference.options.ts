@@ -1,6 +1,7 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import type { InferenceObserver } from '#libs/common';
 import type { Device } from './devices.js';
+import type { ScheduleRequest } from './request-bounds.js';
 
 /** What the inference library needs to know; every value is filled, the façade's options give the defaults. */
 export interface InferenceOptions {
@@ -29,6 +30,8 @@ export interface InferenceOptions {
   /** Milliseconds for accepted requests to finish at shutdown and unregistration. */
   readonly drainTimeoutMs: number;
   readonly observer: InferenceObserver;
+  /** Who goes first, and for whom; asked for each request over HTTP. */
+  readonly schedule?: ScheduleRequest;
 }
 
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN: INFERENCE_OPTIONS } =

@@ -1,8 +1,9 @@
 import { All, Controller, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { MarlineError } from '#libs/common';
+import { MarlineError, type RawInput } from '#libs/common';
 import { BatchingInterceptor, type PredictionTarget } from './batching.interceptor.js';
 import { RawBody } from './raw-body.js';
+import { toHeaders, toParameters } from './request-parameters.js';
 import { TorchServeRoutes } from './torchserve-routes.js';
 
 /**
@@ -27,19 +28,40 @@ export class PredictionsController {
   }
 }
 
+interface PredictionPath {
+  readonly model: string;
+  readonly version?: string;
+  readonly '*'?: string;
+}
+
 // TorchServe decodes the path before it splits it, so "%2F" separates; empty segments at the end do not count.
-function targetOf(request: FastifyRequest, explain: boolean): PredictionTarget {
+function targetOf({ raw, params }: FastifyRequest, explain: boolean): PredictionTarget {
   // A preflight of a browser must never run a model.
-  if (request.method === 'OPTIONS') throw new MarlineError('METHOD_NOT_ALLOWED');
-  const {
-    model = '',
-    version,
-    '*': rest,
-  } = request.params as { model?: string; version?: string; '*'?: string };
+  if (raw.method === 'OPTIONS') throw new MarlineError('METHOD_NOT_ALLOWED');
+  const { model, version, '*': rest } = params as PredictionPath;
+  if (version === undefined && !model.includes('/'))
+    return new TorchServeTarget(model, undefined, '', explain);
   const path = [model, version, rest]
     .filter((part) => part !== undefined)
     .join('/')
     .replace(/\/+$/, '');
   const [name = '', ofVersion, ...urlPath] = path.split('/');
-  return { model: name, version: ofVersion, urlPath: urlPath.join('/'), explain };
+  return new TorchServeTarget(name, ofVersion, urlPath.join('/'), explain);
+}
+
+class TorchServeTarget implements PredictionTarget {
+  constructor(
+    readonly model: string,
+    readonly version: string | undefined,
+    private readonly urlPath: string,
+    private readonly explain: boolean,
+  ) {}
+
+  input({ raw, headers }: FastifyRequest, body: Buffer<ArrayBuffer>): RawInput {
+    return {
+      kind: 'raw',
+      headers: toHeaders(raw.rawHeaders, this.explain, this.urlPath),
+      parameters: toParameters(headers['content-type'], body),
+    };
+  }
 }

@@ -1,15 +1,26 @@
 import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import type { HttpServer } from '@nestjs/common';
 import type { FastifyInstance, FastifyRequest, preParsingHookHandler } from 'fastify';
 import { MarlineError } from '#libs/common';
+import { collectBody } from './body-collector.js';
 import { markRoute, routeMarks } from './route-marks.js';
 
 // Fastify chooses a parser by content type alone: with a type that no client can guess, only our routes reach this one.
 const PRIVATE_TYPE = `application/vnd.marline.${randomUUID()}`;
-const FIRST_CAPACITY = 16 * 1024;
+/** A whole body up to here lies in the stream already; a larger one is collected in a buffer that is moved to the worker. */
+const SMALL_BYTES = 64 * 1024;
+const NO_BODY = Buffer.alloc(0);
 
-const unreadBodies = new WeakMap<FastifyRequest, NodeJS.ReadableStream>();
-const replacedTypes = new WeakMap<FastifyRequest, string | undefined>();
+// Properties of the request: the same in weak maps cost as much as all of Fastify's own look-ups.
+const UNREAD = Symbol('marline.unreadBody');
+const CONTENT_TYPE = Symbol('marline.contentType');
+
+interface HeldRequest extends FastifyRequest {
+  [UNREAD]?: NodeJS.ReadableStream;
+  /** The client's own while the private one stands in its place; `null` when it sent none. */
+  [CONTENT_TYPE]?: string | null;
+}
 
 /**
  * Marks a route whose body, of whatever content type and method, is left unread until {@link readRawBody}: guards run and
@@ -46,14 +57,19 @@ export function installRawBody(adapter: Pick<HttpServer, 'getType' | 'getInstanc
 }
 
 /**
- * The whole body of a request of a {@link RawBody} route, in a buffer of its own that the caller may give away.
+ * The whole body of a request of a {@link RawBody} route, at once when it is small and here already. From 64 KiB up it has a
+ * buffer of its own that the caller may give away and that may be longer than the body; a smaller one may be a view of a
+ * buffer with other requests in it, which costs nothing, because small values are copied on the way to a worker anyway.
  * @throws MarlineError `PAYLOAD_TOO_LARGE` above `limitBytes`, before reading when the client declared the length;
  *   `REQUEST_CANCELLED` when the client goes away meanwhile
  */
-export async function readRawBody(request: FastifyRequest, limitBytes: number): Promise<Buffer<ArrayBuffer>> {
+export function readRawBody(
+  request: FastifyRequest,
+  limitBytes: number,
+): Buffer<ArrayBuffer> | Promise<Buffer<ArrayBuffer>> {
   restoreContentType(request);
-  const stream = unreadBodies.get(request);
-  unreadBodies.delete(request);
+  const stream = (request as HeldRequest)[UNREAD];
+  (request as HeldRequest)[UNREAD] = undefined;
   if (stream === undefined) {
     throw new MarlineError('INTERNAL', {
       reason: 'The body was read already, or installRawBody() was not called for this application.',
@@ -61,77 +77,46 @@ export async function readRawBody(request: FastifyRequest, limitBytes: number): 
   }
   const declared = Number(request.headers['content-length'] ?? NaN);
   if (declared > limitBytes) throw new MarlineError('PAYLOAD_TOO_LARGE', { limitBytes });
-  return collect(stream, limitBytes, declared);
+  return isHere(stream, request.raw)
+    ? readAtOnce(stream, limitBytes)
+    : collectBody(stream, limitBytes, declared);
 }
 
 /** True while the body has not been read and is (or may be, without a declared length) larger than `bytes`. */
 export function hasUnreadBodyAbove(request: FastifyRequest, bytes: number): boolean {
-  if (!unreadBodies.has(request)) return false;
+  if ((request as HeldRequest)[UNREAD] === undefined) return false;
   const declared = request.headers['content-length'];
   return declared === undefined
     ? request.headers['transfer-encoding'] !== undefined
     : Number(declared) > bytes;
 }
 
+// A small body comes in one piece with its head, and is here by the time that the guards have run.
+function isHere(stream: NodeJS.ReadableStream, raw: IncomingMessage): stream is IncomingMessage {
+  return stream === raw && raw.complete && raw.readableFlowing === null && raw.readableLength < SMALL_BYTES;
+}
+
+function readAtOnce(raw: IncomingMessage, limitBytes: number): Buffer<ArrayBuffer> {
+  const body = (raw.read() as Buffer<ArrayBuffer> | null) ?? NO_BODY;
+  if (body.length > limitBytes) throw new MarlineError('PAYLOAD_TOO_LARGE', { limitBytes });
+  return body;
+}
+
 // As a route's own hook it is the last before Fastify looks at the content type: hooks of the host still see the client's.
 const takeBody: preParsingHookHandler = (request, _reply, payload, done) => {
-  unreadBodies.set(request, payload);
-  if (!['GET', 'HEAD', 'TRACE'].includes(request.method)) {
-    replacedTypes.set(request, request.raw.headers['content-type']);
-    request.raw.headers['content-type'] = PRIVATE_TYPE;
+  const { raw } = request;
+  (request as HeldRequest)[UNREAD] = payload;
+  if (raw.method !== 'GET' && raw.method !== 'HEAD' && raw.method !== 'TRACE') {
+    (request as HeldRequest)[CONTENT_TYPE] = raw.headers['content-type'] ?? null;
+    raw.headers['content-type'] = PRIVATE_TYPE;
   }
   done(null, payload);
 };
 
-function restoreContentType(request: FastifyRequest): void {
-  if (!replacedTypes.has(request)) return;
-  const original = replacedTypes.get(request);
-  replacedTypes.delete(request);
-  if (original === undefined) delete request.raw.headers['content-type'];
+function restoreContentType(request: HeldRequest): void {
+  const original = request[CONTENT_TYPE];
+  if (original === undefined) return;
+  request[CONTENT_TYPE] = undefined;
+  if (original === null) delete request.raw.headers['content-type'];
   else request.raw.headers['content-type'] = original;
-}
-
-// One growing buffer instead of a list: three million chunks of one byte would cost a hundred times their size.
-function collect(
-  stream: NodeJS.ReadableStream,
-  limitBytes: number,
-  declared: number,
-): Promise<Buffer<ArrayBuffer>> {
-  return new Promise((resolve, reject) => {
-    let body = Buffer.allocUnsafeSlow(Math.min(declared || FIRST_CAPACITY, FIRST_CAPACITY));
-    let size = 0;
-    const settle = (finish: () => void) => {
-      stream.off('data', onData).off('end', onEnd).off('error', onGone).off('close', onGone);
-      finish();
-    };
-    const onData = (chunk: Buffer) => {
-      const needed = size + chunk.length;
-      if (needed > limitBytes) {
-        settle(() => {
-          // What still comes is thrown away, so that the answer reaches the client.
-          stream.on('error', () => {}).resume();
-          reject(new MarlineError('PAYLOAD_TOO_LARGE', { limitBytes }));
-        });
-        return;
-      }
-      if (needed > body.length)
-        body = resized(
-          body,
-          size,
-          Math.min(Math.max(needed, 2 * body.length), declared >= needed ? declared : limitBytes),
-        );
-      chunk.copy(body, size);
-      size = needed;
-    };
-    const onEnd = () => settle(() => resolve(size === body.length ? body : resized(body, size, size)));
-    const onGone = (cause?: Error) =>
-      settle(() => reject(new MarlineError('REQUEST_CANCELLED', {}, { cause })));
-    stream.on('data', onData).on('end', onEnd).on('error', onGone).on('close', onGone);
-  });
-}
-
-function resized(buffer: Buffer, used: number, capacity: number): Buffer<ArrayBuffer> {
-  const larger = Buffer.allocUnsafeSlow(capacity);
-  buffer.copy(larger, 0, 0, used);
-  return larger;
 }

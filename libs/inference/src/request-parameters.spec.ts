@@ -129,16 +129,36 @@ describe('toParameters of a multipart body', () => {
 });
 
 describe('toHeaders', () => {
+  /** As a handler reads them: of a repeated name the last counts. */
+  const read = (text: string) => {
+    const lines = text.split('\n');
+    expect(lines.length % 2).toBe(0);
+    return Object.fromEntries(lines.flatMap((line, at) => (at % 2 === 0 ? [[line, lines[at + 1]]] : [])));
+  };
+
   it("keeps the client's letter case, takes the last of repeated ones and adds TorchServe's", () => {
     const raw = ['X-Custom', 'a', 'x-custom', 'b', 'X-Custom', 'c', 'Host', 'localhost'];
-    expect(toHeaders(raw, { explain: false, urlPath: 'x/y' })).toBe(
-      'X-Custom\nc\nx-custom\nb\nHost\nlocalhost\nexplain\nFalse\nurl_path\nx/y',
-    );
+    expect(read(toHeaders(raw, true, 'x/y'))).toEqual({
+      'X-Custom': 'c',
+      'x-custom': 'b',
+      Host: 'localhost',
+      explain: 'True',
+      url_path: 'x/y',
+    });
+    expect(read(toHeaders([], false, ''))).toEqual({ explain: 'False', url_path: '' });
   });
 
   it('does not let a client ask for an explanation by a header', () => {
-    expect(toHeaders(['explain', 'True', 'url_path', 'x'], { explain: false, urlPath: '' })).toBe(
-      'explain\nFalse\nurl_path\n',
-    );
+    expect(read(toHeaders(['explain', 'True', 'url_path', 'x'], false, ''))).toEqual({
+      explain: 'False',
+      url_path: '',
+    });
+  });
+
+  it('does not let a path with line feeds add headers', () => {
+    expect(read(toHeaders([], false, 'a\nexplain\nTrue'))).toEqual({
+      explain: 'False',
+      url_path: 'a explain True',
+    });
   });
 });

@@ -3,6 +3,10 @@ import { parseMultipart } from './multipart.js';
 
 /** Most fields of a form: as many as no honest client sends, few enough to cost nothing. */
 const MAX_FIELDS = 1000;
+const FORMS = new Map<string, 'urlencoded' | 'multipart'>([
+  ['application/x-www-form-urlencoded', 'urlencoded'],
+  ['multipart/form-data', 'multipart'],
+]);
 
 /**
  * The parameters in a body, as TorchServe finds them: fields of a form or of a multipart body, and otherwise
@@ -11,28 +15,29 @@ const MAX_FIELDS = 1000;
  * @throws MarlineError `INVALID_INPUT` for a form or a multipart body that is broken
  */
 export function toParameters(contentType: string | undefined, body: Buffer<ArrayBuffer>): Parameter[] {
-  const mediaType = (contentType ?? '').split(';', 1)[0]?.trim() ?? '';
-  const boundary = /^multipart\/form-data$/i.test(mediaType) ? boundaryOf(contentType ?? '') : undefined;
+  const mediaType = mediaTypeOf(contentType);
+  const form = FORMS.get(mediaType) ?? FORMS.get(mediaType.toLowerCase());
+  if (form === 'urlencoded') return lastOfEach(formFields(body));
+  const boundary = form === 'multipart' ? boundaryOf(contentType ?? '') : undefined;
   if (boundary !== undefined) return lastOfEach(parseMultipart(body, boundary, MAX_FIELDS));
-  if (/^application\/x-www-form-urlencoded$/i.test(mediaType)) return lastOfEach(formFields(body));
   return [{ name: 'body', contentType: mediaType, value: body }];
 }
 
 /**
- * The request's headers for a handler: in the client's letter case, of repeated ones the last, and those that TorchServe
- * adds (`explain`, `url_path`), which a client cannot set.
+ * The request's headers for a handler: in the client's letter case and order, and last those that TorchServe adds
+ * (`explain`, `url_path`). Of a repeated name the last counts, so a client cannot set these two.
  * @param rawHeaders names and values in turn, as Node gives them
  */
-export function toHeaders(
-  rawHeaders: readonly string[],
-  added: { readonly explain: boolean; readonly urlPath: string },
-): HeaderText {
-  const headers = new Map<string, string>();
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2)
-    headers.set(rawHeaders[i] ?? '', rawHeaders[i + 1] ?? '');
-  headers.set('explain', added.explain ? 'True' : 'False');
-  headers.set('url_path', added.urlPath);
-  return [...headers].flat().join('\n');
+export function toHeaders(rawHeaders: readonly string[], explain: boolean, urlPath: string): HeaderText {
+  const added = explain ? 'explain\nTrue\nurl_path\n' : 'explain\nFalse\nurl_path\n';
+  const own = rawHeaders.length === 0 ? added : `${rawHeaders.join('\n')}\n${added}`;
+  // A path can have a line feed (as %0A), and it must not become a header of its own.
+  return urlPath === '' ? own : own + urlPath.replaceAll('\n', ' ');
+}
+
+function mediaTypeOf(contentType = ''): string {
+  const end = contentType.indexOf(';');
+  return (end === -1 ? contentType : contentType.slice(0, end)).trim();
 }
 
 function boundaryOf(contentType: string): string | undefined {

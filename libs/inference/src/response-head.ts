@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import {
   validateHeaderName,
   validateHeaderValue,
+  type OutgoingHttpHeader,
   type OutgoingHttpHeaders,
   type ServerResponse,
 } from 'node:http';
@@ -9,7 +10,7 @@ import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Header } from '#libs/common';
 
-/** What TorchServe writes before a body. */
+/** What is written before a body. */
 export interface ResponseHead {
   readonly status: number;
   /** Reason phrase; the standard one when not given. */
@@ -18,6 +19,8 @@ export interface ResponseHead {
   readonly headers?: readonly Header[];
   /** The `x-request-id`; a fresh UUID when not given. */
   readonly requestId?: string;
+  /** True leaves out TorchServe's cache fields, for routes that are not its own. */
+  readonly native?: boolean;
 }
 
 /** Fields that are the server's: a handler's value would break the connection or the contract. */
@@ -32,13 +35,16 @@ const SERVER_FIELDS = new Set(
     'upgrade',
   ].concat(['cache-control', 'expires', 'pragma', 'x-request-id']),
 );
-const CACHE_FIELDS: readonly Header[] = [
-  ['Pragma', 'no-cache'],
-  ['Cache-Control', 'no-cache; no-store, must-revalidate, private'],
-  ['Expires', 'Thu, 01 Jan 1970 00:00:00 UTC'],
-];
-// What Fastify calls a buffer that nobody described; TorchServe says nothing about those.
-const FASTIFY_DEFAULT_TYPE = 'application/octet-stream';
+/** Letter case in which TorchServe writes its own fields. */
+const CASED: Readonly<Record<string, string>> = {
+  __proto__: null as never,
+  pragma: 'Pragma',
+  'cache-control': 'Cache-Control',
+  expires: 'Expires',
+};
+// What Fastify calls a buffer and a text that nobody described; TorchServe says nothing about those.
+const FASTIFY_DEFAULT_TYPES: readonly unknown[] = ['application/octet-stream', 'text/plain; charset=utf-8'];
+const JSON_TYPE: readonly Header[] = [['content-type', 'application/json']];
 const AWAITED_BYTES = 64 * 1024;
 
 const closesOnError = new WeakSet<FastifyInstance>();
@@ -50,26 +56,29 @@ export function closeConnectionsOnError(fastify: FastifyInstance): void {
 
 /**
  * Sends a body as it is, with TorchServe's head: its cache fields, `x-request-id`, and no content type unless
- * `head` has one. Hooks of the host see the reply before it goes out.
+ * `head` has one. Hooks of the host see the reply before it goes out; a text goes out as UTF-8.
  */
-export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer | Readable): void {
-  const fields = new Map<string, Header>();
-  for (const field of head.headers ?? []) {
-    if (isSendable(field)) fields.set(field[0].toLowerCase(), field);
+export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer | string | Readable): void {
+  const names =
+    head.headers === undefined || head.headers.length === 0 ? undefined : addFields(reply, head.headers);
+  reply.header('x-request-id', head.requestId ?? randomUUID());
+  if (head.native !== true) {
+    reply.header('pragma', 'no-cache');
+    reply.header('cache-control', 'no-cache; no-store, must-revalidate, private');
+    reply.header('expires', 'Thu, 01 Jan 1970 00:00:00 UTC');
   }
-  for (const field of [['x-request-id', head.requestId ?? randomUUID()] as const, ...CACHE_FIELDS])
-    fields.set(field[0].toLowerCase(), field);
-  for (const [name, value] of fields.values()) reply.header(name, value);
   reply.code(head.status);
-  shapeHead(reply.raw, fields, head.reason);
+  // Fastify adds a charset to the type of a text unless something serialises it.
+  if (names?.has('content-type') === true && typeof body === 'string') reply.serializer(asItIs);
+  shapeHead(reply.raw as ShapedResponse, names, head.reason);
   if (head.status >= 400 && closesOnError.has(reply.server)) sendAndClose(reply, body);
   else reply.send(body);
 }
 
 /** Sends JSON as TorchServe's front end writes it: two blanks of indentation and a final line feed. */
 export function sendJson(reply: FastifyReply, status: number, value: unknown): void {
-  const body = Buffer.from(`${JSON.stringify(value, null, 2)}\n`);
-  sendBody(reply, { status, headers: [['content-type', 'application/json']] }, body);
+  const body = `${JSON.stringify(value, null, 2)}\n`;
+  sendBody(reply, { status, headers: JSON_TYPE }, body);
 }
 
 /** Sends a status alone, as TorchServe answers a request that it did not look at. */
@@ -77,6 +86,22 @@ export function sendBareStatus(reply: FastifyReply, status: number): void {
   // The rest of a body without a declared length may never end.
   if (reply.request.headers['transfer-encoding'] !== undefined) reply.header('connection', 'close');
   reply.code(status).send();
+}
+
+/** Puts a handler's fields on the reply; of a repeated one the last counts. @returns their letter case by lower-case name */
+function addFields(reply: FastifyReply, headers: readonly Header[]): ReadonlyMap<string, string> {
+  const fields = new Map<string, Header>();
+  for (const field of headers) if (isSendable(field)) fields.set(field[0].toLowerCase(), field);
+  const names = new Map<string, string>();
+  for (const [lower, [name, value]] of fields) {
+    reply.header(lower, value);
+    names.set(lower, name);
+  }
+  return names;
+}
+
+function asItIs(text: unknown): string {
+  return text as string;
 }
 
 function isSendable([name, value]: Header): boolean {
@@ -92,7 +117,7 @@ function isSendable([name, value]: Header): boolean {
 
 // Closing while the client still sends would reset the connection and lose the answer: a short rest of the request is
 // awaited, and for a long one the connection stays.
-function sendAndClose(reply: FastifyReply, body: Buffer | Readable): void {
+function sendAndClose(reply: FastifyReply, body: Buffer | string | Readable): void {
   const { raw, headers } = reply.request;
   const length =
     headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? 0) : Infinity;
@@ -102,27 +127,60 @@ function sendAndClose(reply: FastifyReply, body: Buffer | Readable): void {
   else reply.send(body);
 }
 
-// Node takes an empty reason phrase only as an argument, and Fastify lower-cases names: both are settled at the last moment, after all hooks.
+const SHAPE = Symbol('marline.headShape');
+
+type WriteHead = (this: ShapedResponse, status: number, ...rest: unknown[]) => ShapedResponse;
+
+interface HeadShape {
+  readonly writeHead: WriteHead;
+  /** Letter case of a handler's fields. */
+  readonly names: ReadonlyMap<string, string> | undefined;
+  readonly reason: string | undefined;
+}
+
+interface ShapedResponse extends Omit<ServerResponse, 'writeHead'> {
+  writeHead: WriteHead;
+  [SHAPE]?: HeadShape;
+}
+
+// Node takes an empty reason phrase only as an argument, and Fastify lower-cases names: both are settled at the last
+// moment, after all hooks, by one function for all replies.
 function shapeHead(
-  raw: ServerResponse,
-  fields: ReadonlyMap<string, Header>,
+  raw: ShapedResponse,
+  names: ReadonlyMap<string, string> | undefined,
   reason: string | undefined,
 ): void {
-  const writeHead = raw.writeHead.bind(raw) as (status: number, ...rest: unknown[]) => ServerResponse;
-  const isDescribed = fields.has('content-type');
-  const shaped = (status: number, ...rest: unknown[]): ServerResponse => {
-    const given = rest.at(-1);
-    const headers: OutgoingHttpHeaders = { ...raw.getHeaders(), ...(typeof given === 'object' ? given : {}) };
-    for (const name of raw.getHeaderNames()) raw.removeHeader(name);
-    if (!isDescribed && headers['content-type'] === FASTIFY_DEFAULT_TYPE) delete headers['content-type'];
-    const cased = Object.fromEntries(
-      Object.entries(headers).map(([name, value]) => [fields.get(name)?.[0] ?? name, value]),
-    );
-    return reason === undefined ? writeHead(status, cased) : writeHead(status, printable(reason), cased);
-  };
-  raw.writeHead = shaped;
+  raw[SHAPE] = { writeHead: raw.writeHead, names, reason };
+  raw.writeHead = writeShapedHead;
+}
+
+function writeShapedHead(this: ShapedResponse, status: number, ...rest: unknown[]): ShapedResponse {
+  const { writeHead, names, reason } = this[SHAPE] as HeadShape;
+  const headers = allHeaders(this, rest.at(-1));
+  // A list: names in an object of each reply's own would cost more than all else here.
+  const fields: OutgoingHttpHeader[] = [];
+  for (const name in headers) {
+    const value = headers[name];
+    if (value === undefined) continue;
+    if (name === 'content-type' && names?.has(name) !== true && FASTIFY_DEFAULT_TYPES.includes(value))
+      continue;
+    fields.push(names?.get(name) ?? CASED[name] ?? name, value);
+  }
+  return reason === undefined
+    ? writeHead.call(this, status, fields)
+    : writeHead.call(this, status, printable(reason), fields);
+}
+
+/** What Fastify gives, and what somebody put on the response itself: a stream's head lies there, too. */
+function allHeaders(raw: ShapedResponse, given: unknown): OutgoingHttpHeaders {
+  const headers = typeof given === 'object' && given !== null ? (given as OutgoingHttpHeaders) : {};
+  const names = raw.getHeaderNames();
+  if (names.length === 0) return headers;
+  const all = { ...raw.getHeaders(), ...headers };
+  for (const name of names) raw.removeHeader(name);
+  return all;
 }
 
 function printable(reason: string): string {
-  return reason.replaceAll(/[^\t\x20-\x7e\x80-\xff]/g, ' ');
+  return reason === '' ? reason : reason.replaceAll(/[^\t\x20-\x7e\x80-\xff]/g, ' ');
 }
