@@ -14,6 +14,8 @@ export interface RuntimeHost {
   readonly options: InferenceOptions;
   readonly workers: WorkerProvider;
   readonly clock: Clock;
+  /** Tells the operator what he did not ask for. */
+  warn(message: string): void;
 }
 
 /** What makes one runtime. */

@@ -45,7 +45,12 @@ export class ModelRegistry
     private readonly workers: WorkerProvider,
   ) {
     const observer = new LoggingObserver(options.observer, this.#logger);
-    this.#host = { options: { ...options, observer }, workers, clock: systemClock };
+    this.#host = {
+      options: { ...options, observer },
+      workers,
+      clock: systemClock,
+      warn: (message) => this.#logger.warn(message),
+    };
   }
 
   /** Registers the start-up models; their workers start in the background. One that fails is logged and leaves the others alone. */

@@ -1,7 +1,8 @@
 import type { ModelArchive } from '#libs/archive';
-import { MarlineError, toMarlineError, type ModelRef } from '#libs/common';
+import { MarlineError, messageOf, toMarlineError, type ModelRef } from '#libs/common';
 import type { HandlerPlan } from '#libs/handler';
 import { WorkerPool, type PooledState } from '#libs/pool';
+import { Autoscaler } from './autoscaler.js';
 import type { Standing } from './batcher.js';
 import { HostHandler, type HostItem } from './host-handler.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
@@ -43,6 +44,7 @@ export class ModelRuntime {
   readonly #pool: WorkerPool<WorkerModel, WorkerReady>;
   readonly #queue: RunQueue;
   readonly #loader: ModelLoader;
+  readonly #autoscaler: Autoscaler;
   #preparing: Promise<void> | undefined;
   #hostHandler: HostHandler | undefined;
   #failure: MarlineError | undefined;
@@ -81,7 +83,10 @@ export class ModelRuntime {
         if (state === 'failed' && !this.#canServe())
           this.#queue.abandon(new MarlineError('NO_WORKER', { model: this.name }));
       },
-      onIdle: () => this.#queue.wake(),
+      onIdle: () => {
+        this.#autoscaler.freed();
+        this.#queue.wake();
+      },
       metric: (_workerId, metric) => options.observer.handlerMetric(ref, metric),
       log: (workerId, level, text) => options.observer.workerLogged(ref, workerId, level, text),
     });
@@ -94,6 +99,19 @@ export class ModelRuntime {
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,
       canServe: () => this.#canServe(),
+    });
+    const { scaleUpQueueMs, scaleDownIdleMs } = model.settings;
+    this.#autoscaler = new Autoscaler({
+      clock,
+      queue: this.#queue,
+      workers: this.#pool,
+      resize: (count) => this.#pool.scale(count),
+      scaleUpQueueMs,
+      scaleDownIdleMs,
+      failed: (error, retryMs) =>
+        host.warn(
+          `Model ${this.name} ${this.version} has no more workers than before: ${messageOf(error.cause ?? error)} The next attempt is made after ${retryMs} ms, if it needs one then.`,
+        ),
     });
   }
 
@@ -118,6 +136,7 @@ export class ModelRuntime {
       if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
       if (!this.#canServe() || this.#settings.maxWorkers === 0)
         throw new MarlineError('NO_WORKER', { model: this.name });
+      this.#autoscaler.requested();
       this.#route(request, pending);
     } catch (error) {
       pending.error(toMarlineError(error));
@@ -127,14 +146,16 @@ export class ModelRuntime {
 
   /**
    * Grows to `minWorkers` or shrinks to `maxWorkers`; a count in between stays. Running and queued requests are finished
-   * first by workers that leave.
+   * first by workers that leave. From then on the number of workers follows the load between the two.
    * @throws MarlineError `WORKERS_NOT_STARTED` with the real cause
    */
   async scale(minWorkers: number, maxWorkers: number): Promise<void> {
     if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
     this.#settings = withWorkers(this.#settings, minWorkers, maxWorkers);
-    const target = Math.min(Math.max(this.#pool.target, minWorkers), maxWorkers);
+    const range = this.#settings;
+    const target = Math.min(Math.max(this.#pool.target, range.minWorkers), range.maxWorkers);
     this.#scaling++;
+    this.#autoscaler.stop();
     try {
       if (target === 0) await this.#quiet();
       else await this.#prepare();
@@ -145,6 +166,8 @@ export class ModelRuntime {
       throw new MarlineError('WORKERS_NOT_STARTED', { ...this.#ref }, { cause });
     } finally {
       this.#scaling--;
+      if (this.#scaling === 0 && this.#draining === undefined)
+        this.#autoscaler.start(this.#settings.minWorkers, this.#settings.maxWorkers);
       if (!this.#canServe()) this.#queue.abandon(new MarlineError('NO_WORKER', { model: this.name }));
     }
   }
@@ -196,6 +219,7 @@ export class ModelRuntime {
   }
 
   async #drain(timeoutMs: number): Promise<void> {
+    this.#autoscaler.stop();
     let stopWaiting = () => {};
     const overdue = new Promise<'overdue'>((resolve) => {
       stopWaiting = this.host.clock.after(timeoutMs, () => resolve('overdue'));

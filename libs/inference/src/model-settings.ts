@@ -32,6 +32,10 @@ export interface ModelSettings {
   readonly intraOpThreads: number;
   /** Megabytes that one worker process may take; absent: no limit. */
   readonly memoryLimitMb?: number;
+  /** Milliseconds that a request may wait before a worker is added, up to maxWorkers. */
+  readonly scaleUpQueueMs: number;
+  /** Milliseconds for which a worker must have been spare before one is taken away, down to minWorkers. */
+  readonly scaleDownIdleMs: number;
   /** What was asked for and is not done, for the log. */
   readonly warnings: readonly string[];
   /** What else `model-config.yaml` says, for describe. */
@@ -68,6 +72,8 @@ const DEFAULT_BATCH_DELAY_MS = 100;
 /** Most workers of one version: a mistyped number must not start threads until the process dies. */
 const MAX_WORKERS = 256;
 const DEFAULT_RETRY_WINDOW_S = 300;
+const DEFAULT_SCALE_UP_QUEUE_MS = 50;
+const DEFAULT_SCALE_DOWN_IDLE_S = 60;
 
 /**
  * The settings in force, by TorchServe's priorities: for batches the call wins over the file; for workers
@@ -106,6 +112,8 @@ export function resolveSettings(
     placement,
     isolation,
     intraOpThreads: engine.intraOpThreads ?? options.intraOpThreads,
+    scaleUpQueueMs: engine.scaleUpQueueMs ?? DEFAULT_SCALE_UP_QUEUE_MS,
+    scaleDownIdleMs: (engine.scaleDownIdleSec ?? DEFAULT_SCALE_DOWN_IDLE_S) * 1000,
     memoryLimitMb: isolation === 'process' ? engine.memoryLimitMb : undefined,
     warnings: [
       ...config.warnings,
