@@ -1,8 +1,7 @@
 import { MarlineError, type Clock } from '#libs/common';
-import { BatchSizer } from './batch-sizer.js';
 import type { AnswerBounds } from './pending-answer.js';
 import type { Priority } from './prediction.js';
-import { RunTimes } from './run-times.js';
+import { RunForecast } from './run-forecast.js';
 import { WaitingLine, type Place } from './waiting-line.js';
 
 /** What a batcher is told. What is a function is asked each time, because it may change while it works. */
@@ -48,16 +47,6 @@ interface Entry<T> extends Queued<T> {
   readonly onDropped: (error: MarlineError) => void;
 }
 
-/** So much predicted work may go to a worker at once: waking a thread costs more than a run of a very small model. */
-const HAND_OVER_MS = 0.5;
-/** A batch that waits is closed so much earlier than its predicted run needs: predictions are averages. */
-const MARGIN = 1.2;
-const MARGIN_MS = 1;
-/** Less predicted work than this is neither spread over idle workers nor given to a second one, for the same reason. */
-const SPREAD_MS = 0.2;
-/** What the way to a worker and back takes beside the run. */
-const TRANSPORT_MS = 0.1;
-
 /**
  * Groups requests into batches: by priority, fair between tenants, first come first served. It never looks into an item and
  * does no I/O; time is injected.
@@ -77,18 +66,16 @@ const TRANSPORT_MS = 0.1;
 export class Batcher<T> {
   readonly #options: BatcherOptions<T>;
   readonly #line = new WaitingLine<Entry<T>>();
-  readonly #times = new RunTimes();
-  readonly #sizer = new BatchSizer();
+  readonly #forecast: RunForecast;
   #pumping = false;
   #turnEnds = false;
-  /** When the batch that went out last is expected back. */
-  #backAt = 0;
-  #cancelHold: (() => void) | undefined;
+  #holds = false;
   #delay: { readonly endsAt: number; timerAt: number; cancel: () => void } | undefined;
   #deadline: { readonly at: number; readonly cancel: () => void } | undefined;
 
   constructor(options: BatcherOptions<T>) {
     this.#options = options;
+    this.#forecast = new RunForecast(options.adaptive ?? false);
   }
 
   /** Requests that wait. */
@@ -145,8 +132,7 @@ export class Batcher<T> {
 
   /** A worker spent `durationMs` on `items`. */
   learn(items: number, durationMs: number): void {
-    this.#times.observe(items, durationMs);
-    if (this.#options.adaptive === true) this.#sizer.observe(items, durationMs);
+    this.#forecast.learn(items, durationMs);
   }
 
   /** Fails everything that waits. New requests are still taken. */
@@ -166,26 +152,14 @@ export class Batcher<T> {
     return Math.max(1, this.#options.batchSize());
   }
 
-  /** Items that the next run should have at most. */
-  #runSize(): number {
-    const most = this.#batchSize();
-    return this.#options.adaptive === true ? this.#sizer.limit(most) : most;
-  }
-
   #admit(now: number, deadlineAt: number, bounds: AnswerBounds, priority: Priority | undefined): void {
     if (deadlineAt <= now) throw expired(bounds);
     // An idle worker takes anything, so that a prediction that has become wrong is put right by a run.
     if (this.#options.idle() > 0) return;
-    const workers = this.#options.ready();
-    const underWayMs = this.#times.typical;
-    if (underWayMs === undefined || workers === 0) return;
-    const size = this.#runSize();
     const ahead = this.#line.ahead(priority);
-    const fullRunsMs = Math.floor(ahead / size) * (this.#times.predict(size) ?? 0);
-    const ownRunMs = this.#times.predict((ahead % size) + 1) ?? 0;
-    // The workers are half-way through their runs, on average.
-    const expectedMs = (underWayMs / 2 + fullRunsMs) / workers + ownRunMs;
-    if (now + expectedMs > deadlineAt) throw this.#options.overloaded(expectedMs, bounds);
+    const expectedMs = this.#forecast.answeredMs(ahead, this.#options.ready(), this.#batchSize());
+    if (expectedMs !== undefined && now + expectedMs > deadlineAt)
+      throw this.#options.overloaded(expectedMs, bounds);
   }
 
   #pumpSoon(): void {
@@ -207,11 +181,11 @@ export class Batcher<T> {
         if (this.#line.length === 0) break;
         if (this.#line.length < this.#batchSize() && this.#mustWait()) return;
         if (!spreads && this.#isSoonBack(idle)) return;
-        const share = this.#share(idle);
+        const share = this.#forecast.share(this.#line.length, idle, this.#batchSize());
         spreads = share < this.#line.length;
         const batch = this.#take(share);
         if (batch.length === 0) continue;
-        this.#backAt = this.#options.clock.now() + (this.#times.predict(batch.length) ?? 0) + TRANSPORT_MS;
+        this.#forecast.sent(batch.length, this.#options.clock.now());
         this.#options.dispatch(batch);
       }
       this.#endDelay();
@@ -223,29 +197,17 @@ export class Batcher<T> {
   /** True while a busy worker will be there for the little that waits before an idle one could be woken. */
   #isSoonBack(idle: number): boolean {
     const { clock, ready } = this.#options;
-    if (idle >= ready() || (this.#times.predict(this.#line.length) ?? Infinity) > SPREAD_MS) return false;
-    const leftMs = this.#backAt - clock.now();
-    if (leftMs <= 0 || leftMs > SPREAD_MS + TRANSPORT_MS) return false;
+    if (idle >= ready()) return false;
+    const leftMs = this.#forecast.soonBackMs(this.#line.length, clock.now());
+    if (leftMs === 0) return false;
+    if (this.#holds) return true;
     // The worker wakes the queue; the timer is for a run that takes longer than expected.
-    this.#cancelHold ??= clock.after(leftMs, () => {
-      this.#cancelHold = undefined;
+    this.#holds = true;
+    clock.after(leftMs, () => {
+      this.#holds = false;
       this.#pump();
     });
     return true;
-  }
-
-  /** How many items one of the idle workers should take. */
-  #share(idle: number): number {
-    const size = this.#runSize();
-    const runMs = this.#times.predict(size);
-    if (runMs === undefined) return size;
-    const perItemMs = runMs / size;
-    const most = perItemMs === 0 ? size : Math.max(size, Math.floor(HAND_OVER_MS / perItemMs));
-    const waiting = this.#line.length;
-    if (perItemMs * waiting <= SPREAD_MS) return most;
-    const fair = Math.ceil(waiting / idle);
-    const least = this.#options.adaptive === true ? 1 : size;
-    return Math.max(least, Math.min(most, fair));
   }
 
   /** True while the batch that is being formed has time left to fill. */
@@ -269,8 +231,9 @@ export class Batcher<T> {
 
   /** When a run of all who wait must begin so that the tightest of their deadlines is met. */
   #latestStart(): number {
-    if (this.#deadline === undefined) return Infinity;
-    return this.#deadline.at - MARGIN_MS - MARGIN * (this.#times.predict(this.#line.length) ?? 0);
+    return this.#deadline === undefined
+      ? Infinity
+      : this.#forecast.latestStart(this.#line.length, this.#deadline.at);
   }
 
   #endDelay(): void {
@@ -284,7 +247,7 @@ export class Batcher<T> {
     const { clock, idle, ready } = this.#options;
     const now = clock.now();
     // While every worker is idle nothing is learned: then a run, however late, is the way to learn.
-    const leastMs = idle() < ready() ? (this.#times.predict(1) ?? 0) : 0;
+    const leastMs = idle() < ready() ? this.#forecast.runMs(1) : 0;
     const batch: Entry<T>[] = [];
     let tightest = Infinity;
     for (
@@ -300,7 +263,7 @@ export class Batcher<T> {
         continue;
       }
       const bound = Math.min(tightest, deadlineAt ?? Infinity);
-      if (batch.length > 0 && now + (this.#times.predict(batch.length + 1) ?? 0) > bound) break;
+      if (batch.length > 0 && now + this.#forecast.runMs(batch.length + 1) > bound) break;
       tightest = bound;
       this.#unlinkNext(entry);
       batch.push(entry);
