@@ -3,7 +3,8 @@
  * ModelRegistry (name → versions → default) is what every door talks to; ModelRuntime is one loaded version:
  * its handler, its queue and its pool of workers.
  */
-export type { PredictionAnswer, PredictionRequest } from './prediction.js';
+export type { PredictionAnswer, PredictionRequest, Priority } from './prediction.js';
+export type { RequestSchedule, ScheduleRequest } from './request-bounds.js';
 export type { ModelSettings, RegisterRequest } from './model-settings.js';
 export { InferenceModule } from './inference.module.js';
 export { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';

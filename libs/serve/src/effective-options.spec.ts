@@ -50,6 +50,14 @@ describe('options', () => {
     });
   });
 
+  it('keep a schedule as it is, and refuse what is no function', () => {
+    const schedule = () => ({ priority: 'high' as const });
+    const options = check({ schedule }, { MARLINE_SCHEDULE: 'x' });
+    expect(options.values.schedule).toBe(schedule);
+    expect(describeOptions(options)).toContain('schedule=given (option)');
+    expect(() => check({ schedule: 'high' })).toThrow('schedule is "high": give a function of the request');
+  });
+
   it('keep an observer and devices as they are', () => {
     const observer = new (class extends InferenceObserver {})();
     const devices = [{ kind: 'cpu', index: 0, executionProvider: 'cpu' }];

@@ -31,7 +31,10 @@ export {
   type PredictOptions,
   type PredictionAnswer,
   type PredictionRequest,
+  type Priority,
   type RegisterRequest,
+  type RequestSchedule,
+  type ScheduleRequest,
   type WorkerInfo,
 } from '#libs/inference';
 export {

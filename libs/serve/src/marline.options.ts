@@ -10,6 +10,7 @@ import {
 import {
   IsArray,
   IsBoolean,
+  IsInstance,
   IsInt,
   IsObject,
   IsOptional,
@@ -19,7 +20,7 @@ import {
   type ValidationArguments,
 } from 'class-validator';
 import { InferenceObserver } from '#libs/common';
-import type { Device } from '#libs/inference';
+import type { Device, ScheduleRequest } from '#libs/inference';
 
 /** What is wrong, with the value; `fix` says what to give instead. */
 function say(fix: string): { message: (argument: ValidationArguments) => string } {
@@ -46,7 +47,7 @@ function ArchiveNames(): PropertyDecorator {
 /**
  * The values of `MarlineModule.forRoot`, each with its default. Every one may also come from the environment as
  * `MARLINE_` and its name in capitals (`jobQueueSize` → `MARLINE_JOB_QUEUE_SIZE`, lists separated by commas), except
- * `devices` and `observer`; an option wins over the environment.
+ * `devices`, `observer` and `schedule`; an option wins over the environment.
  * @publicApi
  */
 export class MarlineOptions {
@@ -111,6 +112,11 @@ export class MarlineOptions {
   /** Told what happens inside. Nobody by default. */
   @IsObject(say('give an object of a class that extends InferenceObserver.'))
   observer: InferenceObserver = new (class extends InferenceObserver {})();
+
+  /** Says by a request over HTTP who goes first when requests wait, and for whom each is. All are equal by default. */
+  @IsOptional()
+  @IsInstance(Function, say('give a function of the request that returns { priority, tenant }.'))
+  schedule?: ScheduleRequest;
 }
 
 /** What `forRoot` takes and an async factory gives: any of {@link MarlineOptions}; the rest keeps its default. @publicApi */
