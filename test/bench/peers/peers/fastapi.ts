@@ -9,7 +9,8 @@ const packages = ['fastapi==0.165.0', 'uvicorn[standard]==0.54.0', 'onnxruntime=
 export const fastapi: Peer = {
   id: 'fastapi',
   title: 'FastAPI + ORT',
-  about: 'FastAPI 0.165.0, uvicorn 0.54.0 with uvloop and httptools, `--workers 2`, one session a process',
+  about:
+    'FastAPI 0.165.0, uvicorn 0.54.0 with uvloop and httptools, `--workers 2`, one session a process; connections fall to the two as they come, not always evenly',
   kind: 'peer',
   setup: () => ensureVenv({ name: 'fastapi', packages }),
   launch({ model, port }) {

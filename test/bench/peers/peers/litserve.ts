@@ -9,7 +9,8 @@ const packages = ['litserve==0.2.19', 'onnxruntime==1.30.0', 'numpy==2.4.6'];
 export const litserve: Peer = {
   id: 'litserve',
   title: 'LitServe',
-  about: 'LitServe 0.2.19, `workers_per_device=2`, `fast_queue=True` (its ZeroMQ transport), one API server',
+  about:
+    'LitServe 0.2.19, `workers_per_device=2`, one API server, its default transport (ZeroMQ measured no better)',
   kind: 'peer',
   setup: () => ensureVenv({ name: 'litserve', packages }),
   launch({ model, port }) {

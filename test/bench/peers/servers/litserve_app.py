@@ -1,4 +1,4 @@
-"""LitServe with two workers and its faster queue. Usage: litserve_app.py PORT MODEL json|binary"""
+"""LitServe with two workers. Usage: litserve_app.py PORT MODEL json|binary"""
 
 import sys
 from typing import Annotated
@@ -37,7 +37,6 @@ class Binary(Json):
 
 
 if __name__ == "__main__":
-    server = ls.LitServer(
-        Binary() if BODY == "binary" else Json(), accelerator="cpu", workers_per_device=2, fast_queue=True
-    )
+    api = Binary() if BODY == "binary" else Json()
+    server = ls.LitServer(api, accelerator="cpu", workers_per_device=2)
     server.run(host="127.0.0.1", port=PORT, num_api_servers=1, generate_client_file=False, log_level="warning")
