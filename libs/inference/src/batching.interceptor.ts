@@ -66,7 +66,8 @@ export class BatchingInterceptor implements NestInterceptor<PredictionTarget, un
       throw new MarlineError('QUEUE_FULL', { model: runtime.name });
     const body = await readRawBody(request, this.options.maxRequestSize);
     const id = randomUUID();
-    const answer = await runtime.predict({
+    // Asked again: while the body was read, another version may have taken this one's place.
+    const answer = await this.registry.get(target.model, target.version).predict({
       id,
       input: target.input(request, body),
       deadlineMs: deadlineMs === undefined ? undefined : timeLeft(deadlineMs, startedAt),

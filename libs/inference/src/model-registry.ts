@@ -15,8 +15,15 @@ import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js
 import { LoggingObserver } from './logging-observer.js';
 import type { RuntimeHost } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
-import { resolveSettings, workersBetween, type RegisterRequest } from './model-settings.js';
+import { namesWorkers, resolveSettings, workersBetween, type RegisterRequest } from './model-settings.js';
 import { WorkerProvider } from './workers.js';
+
+/** What {@link ModelRegistry.replace} did. */
+export interface Replacement {
+  readonly runtime: ModelRuntime;
+  /** The version that is gone; `undefined` when there was none, and while it goes on in the background. */
+  readonly replaced?: string;
+}
 
 interface ModelVersions {
   defaultVersion: string;
@@ -110,19 +117,25 @@ export class ModelRegistry
    * @throws MarlineError `ARCHIVE_…`, `MODEL_VERSION_EXISTS`, and `WORKERS_NOT_STARTED` (with the cause) when synchronous
    */
   async register(request: RegisterRequest): Promise<ModelRuntime> {
-    if (this.#shuttingDown) throw new MarlineError('SHUTTING_DOWN');
-    const archive = await this.store.open(request.url);
-    let runtime: ModelRuntime;
-    try {
-      runtime = this.#add(request, archive);
-    } catch (error) {
-      await archive.release();
-      throw error;
-    }
-    for (const warning of runtime.settings.warnings) this.#logger.warn(`Model ${runtime.name}: ${warning}`);
+    const runtime = await this.#open(request);
     const { minWorkers, maxWorkers } = runtime.settings;
     if (minWorkers > 0) await this.#startWorkers(runtime, minWorkers, maxWorkers, request.synchronous);
     return runtime;
+  }
+
+  /**
+   * Puts a new version in the place of the default one, and no request fails: its workers are started and warmed up first, then
+   * it becomes the default at once, then the old version answers what it accepted and is gone. When the new version
+   * fails, it is gone and the old one stays. It gets as many workers as the old one when nobody says how many. When not
+   * synchronous, all but the check of the archive goes on in the background. A name that is new is registered.
+   * @throws MarlineError `ARCHIVE_…`, `MODEL_VERSION_EXISTS`, and `WORKERS_NOT_STARTED` (with the cause) when synchronous
+   */
+  async replace(request: RegisterRequest): Promise<Replacement> {
+    const runtime = await this.#open(request);
+    const taken = this.#takeOver(runtime, request);
+    if (request.synchronous) return { runtime, replaced: await taken };
+    taken.catch((error: unknown) => this.#logFailedStart(error));
+    return { runtime };
   }
 
   /** @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND` */
@@ -189,6 +202,45 @@ export class ModelRegistry
     model.versions.delete(runtime.version);
     if (model.versions.size === 0) this.#models.delete(name);
     await runtime.close(this.options.drainTimeoutMs);
+  }
+
+  /** Makes a version of an archive and adds it, without workers. */
+  async #open(request: RegisterRequest): Promise<ModelRuntime> {
+    if (this.#shuttingDown) throw new MarlineError('SHUTTING_DOWN');
+    const archive = await this.store.open(request.url);
+    let runtime: ModelRuntime;
+    try {
+      runtime = this.#add(request, archive);
+    } catch (error) {
+      await archive.release();
+      throw error;
+    }
+    for (const warning of runtime.settings.warnings) this.#logger.warn(`Model ${runtime.name}: ${warning}`);
+    return runtime;
+  }
+
+  /** @returns the version whose place it took */
+  async #takeOver(runtime: ModelRuntime, request: RegisterRequest): Promise<string | undefined> {
+    const { name, version } = runtime;
+    const own = runtime.settings;
+    const range = own.minWorkers > 0 && namesWorkers(request, own.config) ? own : this.get(name).settings;
+    try {
+      await runtime.scale(range.minWorkers, range.maxWorkers);
+      // Meanwhile an operator may have unregistered it.
+      this.get(name, version);
+    } catch (error) {
+      const model = this.#models.get(name);
+      model?.versions.delete(version);
+      if (model?.versions.size === 0) this.#models.delete(name);
+      await runtime.close(0);
+      throw error;
+    }
+    // Not before this moment, because the default may have changed as well.
+    const old = this.get(name);
+    if (old === runtime) return undefined;
+    this.setDefault(name, version);
+    await this.unregister(name, old.version);
+    return old.version;
   }
 
   #model(name: string): ModelVersions {

@@ -126,6 +126,15 @@ export function resolveSettings(
   };
 }
 
+/** True when the call or the archive says how many workers there shall be. */
+export function namesWorkers({ initialWorkers }: RegisterRequest, config: ModelConfig): boolean {
+  return initialWorkers !== undefined || config.engine.instancesPerDevice !== undefined || hasRange(config);
+}
+
+function hasRange({ minWorkers = 0, maxWorkers = 0 }: ModelConfig): boolean {
+  return minWorkers > 0 && minWorkers <= maxWorkers;
+}
+
 function workerRange(
   request: RegisterRequest,
   config: ModelConfig,
@@ -134,7 +143,7 @@ function workerRange(
   placement: Placement,
 ): WorkerRange {
   const { minWorkers = 0, maxWorkers = 0, engine } = config;
-  if (minWorkers > 0 && minWorkers <= maxWorkers) return workersBetween(minWorkers, maxWorkers);
+  if (hasRange(config)) return workersBetween(minWorkers, maxWorkers);
   const gpus = devices.filter(({ kind }) => kind === 'gpu').length;
   const perDevice = (engine.instancesPerDevice ?? 0) * (placement.devices?.length ?? 0);
   const atStartup = request.atStartup === true ? gpus || cores : 0;

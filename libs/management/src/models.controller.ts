@@ -34,12 +34,19 @@ export class ModelsController {
     @Optional() @Inject(MANAGEMENT_OPTIONS) private readonly options: ManagementOptions | undefined,
   ) {}
 
-  /** Registers a model of the model store; synchronous unless told otherwise. */
+  /**
+   * Registers a model of the model store; synchronous unless told otherwise. With `replace=true` it takes the place of the
+   * default version of its name.
+   */
   @Post()
   @RawBody()
   async register(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     this.#assertModelApi();
     const parameters = readParameters(RegisterModelDto, await sourceOf(request));
+    if (parameters.replace) {
+      await this.#replace(parameters, reply);
+      return;
+    }
     const { name, version, settings } = await this.registry.register(parameters);
     const registered = `Model "${name}" Version: ${version} registered with ${settings.minWorkers} initial workers`;
     if (settings.minWorkers === 0) {
@@ -119,6 +126,18 @@ export class ModelsController {
     const { model, version } = request.params as ModelPath;
     await this.registry.unregister(model, version);
     sendStatus(reply, 200, `Model "${model}" unregistered`);
+  }
+
+  async #replace(parameters: RegisterModelDto, reply: FastifyReply): Promise<void> {
+    const { runtime, replaced } = await this.registry.replace(parameters);
+    if (!parameters.synchronous) {
+      sendStatus(reply, 202, IN_PROGRESS);
+      return;
+    }
+    const { name, version } = runtime;
+    const workers = runtime.status().readyWorkers;
+    const of = replaced === undefined ? '' : ` in the place of version ${replaced}`;
+    sendStatus(reply, 200, `Model "${name}" Version: ${version} serves with ${workers} workers${of}`);
   }
 
   #assertModelApi(): void {

@@ -7,7 +7,7 @@ const json = (body: Record<string, unknown>) => ({ kind: 'json', body }) as cons
 describe('parameters in a query', () => {
   it('are read by their names in TorchServe', () => {
     const text =
-      'url=m.mar&model_name=m&handler=h&runtime=python3&batch_size=8&max_batch_delay=-5&initial_workers=0&response_timeout=7&startup_timeout=%2B8&synchronous=TRUE';
+      'url=m.mar&model_name=m&handler=h&runtime=python3&batch_size=8&max_batch_delay=-5&initial_workers=0&response_timeout=7&startup_timeout=%2B8&synchronous=TRUE&replace=true';
     expect(readParameters(RegisterModelDto, query(text))).toEqual({
       url: 'm.mar',
       modelName: 'm',
@@ -19,6 +19,7 @@ describe('parameters in a query', () => {
       responseTimeout: 7,
       startupTimeout: 8,
       synchronous: true,
+      replace: true,
     });
   });
 

@@ -89,6 +89,10 @@ export class RegisterModelDto {
   /** Waits for the workers; TorchServe's REST interface does unless told otherwise. */
   @Flag('synchronous', true)
   readonly synchronous: boolean;
+
+  /** Ours: puts the version in the place of the default one, without a failed request. */
+  @Flag('replace', false)
+  readonly replace: boolean;
 }
 
 /** `PUT /models/{model}[/{version}]`. */
