@@ -7,7 +7,7 @@ import type { Standing } from './batcher.js';
 import { HostHandler, type HostItem } from './host-handler.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
 import { withWorkers, type ModelSettings } from './model-settings.js';
-import { PendingAnswer, type AnswerBounds } from './pending-answer.js';
+import { PendingAnswer, PendingAnswers, type AnswerBounds } from './pending-answer.js';
 import { toWorkerInput, type PredictionAnswer, type PredictionRequest } from './prediction.js';
 import { RunQueue } from './run-queue.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
@@ -52,7 +52,7 @@ export class ModelRuntime {
   #draining: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
   /** What callers wait for. */
-  readonly #pending = new Set<PendingAnswer>();
+  readonly #pending = new PendingAnswers();
   #whenQuiet: (() => void)[] = [];
 
   constructor(
@@ -227,7 +227,7 @@ export class ModelRuntime {
     const outcome = await Promise.race([this.#quiet(), overdue]);
     stopWaiting();
     // All that is left, also in hooks of the host that may never return, is answered now, while connections are open.
-    for (const pending of this.#pending) pending.error(new MarlineError('SHUTTING_DOWN'));
+    this.#pending.fail(new MarlineError('SHUTTING_DOWN'));
     this.#queue.abandon(new MarlineError('SHUTTING_DOWN'));
     if (outcome === 'overdue') void this.#pool.close(0);
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock, MarlineError, type ItemResult } from '#libs/common';
-import { PendingAnswer } from './pending-answer.js';
+import { PendingAnswer, PendingAnswers } from './pending-answer.js';
 
 const text = (value: string): ItemResult => ({
   status: 200,
@@ -104,5 +104,32 @@ describe('PendingAnswer', () => {
     if (!answer.streaming) throw new Error('expected a stream');
     pending.error(new MarlineError('WORKER_DIED'));
     await expect(answer.rest[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'WORKER_DIED' });
+  });
+});
+
+describe('PendingAnswers', () => {
+  it('counts those that are added and not deleted, in whatever order they go', () => {
+    const clock = new ManualClock();
+    const pending = new PendingAnswers();
+    const [a, b, c] = [new PendingAnswer(clock), new PendingAnswer(clock), new PendingAnswer(clock)];
+    for (const answer of [a, b, c]) pending.add(answer);
+    pending.delete(a);
+    pending.delete(c);
+    expect(pending.size).toBe(1);
+    pending.delete(b);
+    expect(pending.size).toBe(0);
+  });
+
+  it('fails all, also when each leaves as it fails', async () => {
+    const clock = new ManualClock();
+    const pending = new PendingAnswers();
+    const answers = Array.from({ length: 3 }, () => {
+      const answer: PendingAnswer = new PendingAnswer(clock, () => pending.delete(answer));
+      pending.add(answer);
+      return answer;
+    });
+    pending.fail(new MarlineError('SHUTTING_DOWN'));
+    expect(pending.size).toBe(0);
+    for (const { promise } of answers) await expect(promise).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
   });
 });

@@ -22,6 +22,8 @@ export class PendingAnswer {
   #abandoned = false;
   #stream: ChunkQueue | undefined;
   #unwatch: (() => void) | undefined;
+  /** Its place in {@link PendingAnswers}. */
+  slot = -1;
 
   /** @param onSettled told once, within the call that settles it, with the error if it is one */
   constructor(
@@ -100,6 +102,36 @@ export class PendingAnswer {
     this.#settled = true;
     this.onSettled(error);
     this.#reject(error);
+  }
+}
+
+/**
+ * The answers that callers wait for. Not a Set: a set that grows and shrinks all the time leaves dead tables behind in the old
+ * generation, and what they point to survives collection after collection (2.6 instead of 1.0 µs per request, nearly all of it collecting).
+ */
+export class PendingAnswers {
+  readonly #all: PendingAnswer[] = [];
+
+  get size(): number {
+    return this.#all.length;
+  }
+
+  add(pending: PendingAnswer): void {
+    pending.slot = this.#all.length;
+    this.#all.push(pending);
+  }
+
+  /** Only for what was added and not deleted since. */
+  delete(pending: PendingAnswer): void {
+    const last = this.#all.pop();
+    if (last === undefined || last === pending) return;
+    this.#all[pending.slot] = last;
+    last.slot = pending.slot;
+  }
+
+  /** Fails all of them. */
+  fail(error: MarlineError): void {
+    for (const pending of [...this.#all]) pending.error(error);
   }
 }
 

@@ -87,6 +87,9 @@ export class WaitingLine<T> {
     else previous.next = next;
     if (next === undefined) lane.tail = previous;
     else next.previous = previous;
+    // A dead link in the old generation would keep every later one alive until the next full collection.
+    place.previous = undefined;
+    place.next = undefined;
     lane.level.length--;
     this.#length--;
     if (lane.head === undefined) leave(lane);
@@ -133,6 +136,8 @@ function enter<T>(lane: Lane<T>): void {
 function leave<T>(lane: Lane<T>): void {
   const { level, before, after } = lane;
   level.lanes.delete(lane.tenant);
+  lane.before = undefined;
+  lane.after = undefined;
   if (before === undefined || after === undefined || after === lane) {
     level.turn = undefined;
     return;
