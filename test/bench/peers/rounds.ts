@@ -14,9 +14,10 @@ export const RAW = 'R';
 /** Connections of the measurements; CPU per request is read at the first. */
 export const CONNECTIONS = [8, 1, 32] as const;
 
-/** Once for each server, so that Java and JavaScript are compiled; and after each sleep. */
-const FIRST_WARM_UP_SECONDS = 5;
+/** After each sleep. */
 const WARM_UP_SECONDS = 0.25;
+/** The first warm-up goes on in such stretches until two in a row cost hardly less CPU: Java takes up to 20,000 requests. */
+const STRETCH = { seconds: 2, atMost: 10, better: 0.97 };
 const SETTLE_MS = 50;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /** Answers may differ by so much of the largest number: another build of the same runtime may sum in another order. */
@@ -53,7 +54,7 @@ export async function measureModel({ model, peers, from, to, seconds }: Plan): P
       });
       if (server === undefined) continue;
       candidates.set(peer.id, server);
-      await server.load(CONNECTIONS[0], FIRST_WARM_UP_SECONDS, () => {});
+      await warmUp(server);
       server.sleep();
     }
     for (let round = from; round < to; round++) {
@@ -121,6 +122,21 @@ async function startPeer(peer: Peer, model: BenchModel, expected: readonly numbe
       difference,
     });
     return server;
+  }
+}
+
+async function warmUp(server: Candidate): Promise<void> {
+  const pids = server.pids();
+  let best = Number.POSITIVE_INFINITY;
+  let steady = 0;
+  for (let stretch = 0; stretch < STRETCH.atMost && steady < 2; stretch++) {
+    const before = cpuSeconds(pids);
+    let used = 0;
+    const { requests } = await server.load(CONNECTIONS[0], STRETCH.seconds, () => {
+      used = cpuSeconds(pids) - before;
+    });
+    steady = used / requests > best * STRETCH.better ? steady + 1 : 0;
+    best = Math.min(best, used / requests);
   }
 }
 
