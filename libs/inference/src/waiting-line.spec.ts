@@ -66,7 +66,7 @@ describe('WaitingLine', () => {
 
   it('keeps nothing of tenants who are gone', () => {
     const { waiting } = line();
-    for (let tenant = 0; tenant < 1000; tenant++) {
+    for (let tenant = 0; tenant < 10_000; tenant++) {
       waiting.push('x', 'normal', `tenant ${tenant}`);
       waiting.shift();
     }

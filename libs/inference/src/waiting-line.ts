@@ -15,19 +15,19 @@ class Lane<T> {
   before: Lane<T> | undefined;
   after: Lane<T> | undefined;
 
-  constructor(
-    readonly level: Level<T>,
-    readonly tenant: string,
-  ) {}
+  constructor(readonly level: Level<T>) {}
 }
 
 /** One priority: a ring of the lanes in which somebody waits, and whose turn it is. */
 interface Level<T> {
-  readonly lanes: Map<string, Lane<T>>;
+  /** By tenant; those in which nobody waits are kept, up to {@link MOST_LANES}. */
+  lanes: Map<string, Lane<T>>;
   length: number;
   turn: Lane<T> | undefined;
 }
 
+/** Tenants that a priority remembers beyond those who wait. */
+const MOST_LANES = 1000;
 const LEVELS: Readonly<Record<Priority, number>> = { high: 0, normal: 1, low: 2 };
 
 /**
@@ -49,12 +49,8 @@ export class WaitingLine<T> {
 
   push(value: T, priority: Priority = 'normal', tenant = ''): Place<T> {
     const level = this.#levels[LEVELS[priority]] as Level<T>;
-    let lane = level.lanes.get(tenant);
-    if (lane === undefined) {
-      lane = new Lane<T>(level, tenant);
-      level.lanes.set(tenant, lane);
-      enter(lane);
-    }
+    const lane = level.lanes.get(tenant) ?? open(level, tenant);
+    if (lane.head === undefined) enter(lane);
     const place: Place<T> = { value, lane, previous: lane.tail, next: undefined };
     if (lane.tail === undefined) lane.head = place;
     else lane.tail.next = place;
@@ -116,6 +112,18 @@ export class WaitingLine<T> {
   }
 }
 
+/**
+ * Lanes are not dropped when they are empty but swept when there are many. Apart from being cheaper, a Map that shrinks
+ * after each request leaves a chain of dead tables in the old generation, which keeps all that ever waited alive for long.
+ */
+function open<T>(level: Level<T>, tenant: string): Lane<T> {
+  if (level.lanes.size >= MOST_LANES + 2 * level.length)
+    level.lanes = new Map([...level.lanes].filter(([, lane]) => lane.head !== undefined));
+  const lane = new Lane<T>(level);
+  level.lanes.set(tenant, lane);
+  return lane;
+}
+
 /** A lane that nobody waited in joins the ring behind all others. */
 function enter<T>(lane: Lane<T>): void {
   const { level } = lane;
@@ -135,7 +143,6 @@ function enter<T>(lane: Lane<T>): void {
 
 function leave<T>(lane: Lane<T>): void {
   const { level, before, after } = lane;
-  level.lanes.delete(lane.tenant);
   lane.before = undefined;
   lane.after = undefined;
   if (before === undefined || after === undefined || after === lane) {
