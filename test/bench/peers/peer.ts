@@ -41,6 +41,8 @@ export interface Peer {
   readonly kind: 'peer' | 'ours' | 'ours, apart' | 'limit';
   /** How often a cold start is timed; 1 by default. */
   readonly coldStarts?: number;
+  /** At least so many processes must run, or it is not what it says. */
+  readonly processes?: number;
   /** Installs what is missing. */
   setup?(): void;
   launch(job: Job): Launch;

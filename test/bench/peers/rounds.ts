@@ -113,6 +113,11 @@ async function startPeer(peer: Peer, model: BenchModel, expected: readonly numbe
       await server.stop();
       throw new Error(`Its answer differs from the raw loop's by ${difference} of the largest number.`);
     }
+    const { processes = 1 } = peer;
+    if (server.pids().length < processes) {
+      await server.stop();
+      throw new Error(`It runs fewer than ${processes} processes.`);
+    }
     record({
       type: 'server',
       model: model.name,
@@ -179,7 +184,7 @@ function largestDifference(answer: ArrayLike<number>, expected: readonly number[
 }
 
 /** Four ports that are free now. */
-async function freePorts(): Promise<[number, number, number, number]> {
+export async function freePorts(): Promise<[number, number, number, number]> {
   const servers = [0, 1, 2, 3].map(() => createServer().listen(0, '127.0.0.1'));
   await Promise.all(servers.map((server) => once(server, 'listening')));
   const ports = servers.map((server) => (server.address() as AddressInfo).port);

@@ -78,6 +78,15 @@ function aimsOf(comparison: Comparison, model: BenchModel): Aim[] {
     against('fastapi', 'FastAPI', 2.5);
   }
   if (LARGE.has(model.name)) against(RAW, 'R', 0.9);
+  if (model.body === 'binary') {
+    list.push({
+      what: `${model.title}: CPU per request of processes ÷ threads`,
+      asked: '≤ 1.15',
+      measured: ratio(series('marline-process', 8, cpuMs), series(OURS, 8, cpuMs)),
+      met: (value) => value <= 1.15,
+      unit: ' ×',
+    });
+  }
   return list.filter(({ measured }) => measured.size > 0);
 }
 

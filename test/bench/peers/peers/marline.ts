@@ -7,7 +7,7 @@ import { readFloats, readOutputs, type Peer, type PeerRequest } from '../peer.js
 const CLI = `${ROOT}dist/src/cli.js`;
 
 /** Marline's standalone server with its defaults and two workers, plus these lines of model-config.yaml. */
-function marline(peer: Pick<Peer, 'id' | 'title' | 'about' | 'kind'>, modelConfig: string): Peer {
+function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
   return {
     ...peer,
     coldStarts: 3,
@@ -37,6 +37,30 @@ function marline(peer: Pick<Peer, 'id' | 'title' | 'about' | 'kind'>, modelConfi
 export const marlineThreads = marline(
   { id: 'marline', title: 'Marline', about: 'defaults, two worker threads', kind: 'ours' },
   '',
+);
+
+/** The same in worker processes. */
+export const marlineProcesses = marline(
+  {
+    id: 'marline-process',
+    title: 'Marline (processes)',
+    about: '`isolation: process`, two worker processes',
+    kind: 'ours, apart',
+    // The server, and a process for each worker.
+    processes: 3,
+  },
+  'marline:\n  isolation: process\n',
+);
+
+/** The same on the main thread. */
+export const marlineInline = marline(
+  {
+    id: 'marline-none',
+    title: 'Marline (main thread)',
+    about: '`isolation: none`, the main thread runs the model, as in naive Fastify; counts for no aim',
+    kind: 'ours, apart',
+  },
+  'marline:\n  isolation: none\n',
 );
 
 function request(model: BenchModel): PeerRequest {
