@@ -55,6 +55,7 @@ const SETTINGS = {
     defaults.shareWeightsAboveBytes,
     0,
   ),
+  memoryBudgetMb: integer('memory_budget_mb', 'Memory for models (MB)', defaults.memoryBudgetMb, 0),
   enableModelApi: flag('enable_model_api', 'Model API enabled', false),
   enableMetricsApi: flag('enable_metrics_api', 'Metrics API enabled', true),
   disableTokenAuthorization: flag('disable_token_authorization', undefined, false),

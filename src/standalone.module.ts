@@ -22,6 +22,7 @@ export function standaloneModule(
     maxImagePixels: configuration.maxImagePixels,
     intraOpThreads: configuration.intraOpThreads,
     shareWeightsAboveBytes: configuration.shareWeightsAboveBytes,
+    memoryBudgetMb: configuration.memoryBudgetMb,
     drainTimeoutMs: configuration.drainTimeoutMs,
     enableModelApi: configuration.enableModelApi,
   });

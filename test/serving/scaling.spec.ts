@@ -96,3 +96,71 @@ describe('marline.devices', () => {
     expect(open.registry.names()).toEqual([]);
   });
 });
+
+describe('the memory budget', () => {
+  const mlp = (modelName: string, yaml = '') => pack(modelName, yaml, 'tensor', 'models/mlp.onnx');
+  const refused = (text: string) => ({
+    code: 'INSUFFICIENT_MEMORY',
+    status: 507,
+    message: expect.stringContaining(text),
+  });
+
+  it('refuses a model that does not fit, which leaves nothing behind, and takes it once there is room', async () => {
+    open = await openRegistry({ memoryBudgetMb: 60 });
+    await mlp('a');
+    await mlp('b');
+    await register('a.mar', 2);
+    await expect(register('b.mar', 1)).rejects.toMatchObject(
+      refused('Model "b" needs about 26 MB for 1 workers and 9 MB are left.'),
+    );
+    await expect(
+      open.registry.register({ url: 'b.mar', initialWorkers: 1, synchronous: false }),
+    ).rejects.toMatchObject(refused('"b"'));
+    expect(open.registry.names()).toEqual(['a']);
+    await open.registry.scale('a', undefined, 1, 1, { synchronous: true });
+    await register('b.mar', 1);
+    await open.registry.unregister('a');
+    await open.registry.scale('b', undefined, 2, 2, { synchronous: true });
+  });
+
+  it('refuses more workers whether the caller waits or not, and changes nothing', async () => {
+    open = await openRegistry({ memoryBudgetMb: 60 });
+    await mlp('a');
+    const runtime = await register('a.mar', 1);
+    for (const synchronous of [true, false]) {
+      const scaled = open.registry.scale('a', undefined, 3, 3, { synchronous });
+      await expect(scaled).rejects.toMatchObject(refused('for 3 workers and 60 MB are left'));
+    }
+    expect(runtime.settings).toMatchObject({ minWorkers: 1, maxWorkers: 1 });
+    expect(runtime.status()).toEqual({ status: 'ready', readyWorkers: 1 });
+  });
+
+  it('ends the growth under load, and the requests go on', async () => {
+    open = await openRegistry({ memoryBudgetMb: 60 });
+    await pack('elastic', 'minWorkers: 1\nmaxWorkers: 4\nmarline: { scaleUpQueueMs: 10 }');
+    const runtime = await register('elastic.mar');
+    let answered = 0;
+    await underLoad('elastic', () => ready(runtime) === 2 && ++answered > 100);
+    expect(runtime.status()).toEqual({ status: 'ready', readyWorkers: 2 });
+  });
+
+  it('has the memory of a model that failed to start back', async () => {
+    open = await openRegistry({ memoryBudgetMb: 30 });
+    await pack('broken', '', 'handlers/loading/throws.mjs');
+    await mlp('a');
+    await expect(register('broken.mar', 1)).rejects.toMatchObject({ code: 'WORKERS_NOT_STARTED' });
+    await register('a.mar', 1);
+  });
+});
+
+describe('marline.isolation: none', () => {
+  it('is refused for an archive with code of its own, which leaves nothing behind', async () => {
+    open = await openRegistry();
+    await pack('coded', 'marline: { isolation: none }');
+    await expect(register('coded.mar', 1)).rejects.toMatchObject({
+      code: 'ARCHIVE_UNSAFE',
+      message: expect.stringContaining('slow_handler.mjs'),
+    });
+    expect(open.registry.names()).toEqual([]);
+  });
+});

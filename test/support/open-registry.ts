@@ -44,6 +44,7 @@ export async function openRegistry(
     maxImagePixels: 100_000_000,
     shareWeightsAboveBytes: 8 * 2 ** 20,
     intraOpThreads: 1,
+    memoryBudgetMb: 0,
     drainTimeoutMs: 30_000,
     observer: new (class extends InferenceObserver {})(),
     ...inference,

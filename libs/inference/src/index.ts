@@ -11,6 +11,7 @@ export { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js
 export { ModelRegistry } from './model-registry.js';
 export { ModelRuntime, type ModelStatus, type WorkerInfo } from './model-runtime.js';
 export { detectDevices, type Device } from './devices.js';
+export { defaultMemoryBudgetMb } from './memory-budget.js';
 export { sampleInputs } from './sample-inputs.js';
 export { ServedModel, type PredictOptions } from './served-model.js';
 export { InjectModel, getModelToken } from './inject-model.js';

@@ -23,6 +23,8 @@ export interface InferenceOptions {
   readonly maxImagePixels: number;
   /** Models with more bytes than this share their weights among workers. */
   readonly shareWeightsAboveBytes: number;
+  /** Megabytes that the workers of all models may take, by estimate; 0: no limit. */
+  readonly memoryBudgetMb: number;
   /** Threads of one run inside ONNX Runtime. */
   readonly intraOpThreads: number;
   /** Devices to place workers on; found by looking when absent. */

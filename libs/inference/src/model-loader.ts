@@ -3,6 +3,7 @@ import { MarlineError, VERSION, type Clock, type ModelRef } from '#libs/common';
 import type { HandlerPlan, HandlerSetup } from '#libs/handler';
 import type { Device } from './devices.js';
 import type { InferenceOptions } from './inference.options.js';
+import { footprintOf, type Footprint, type MemoryBudget } from './memory-budget.js';
 import { modelFile } from './model-file.js';
 import type { ModelSettings } from './model-settings.js';
 import { prepareModel, type PreparedModel } from './shared-weights.js';
@@ -14,6 +15,7 @@ export interface RuntimeHost {
   readonly options: InferenceOptions;
   readonly workers: WorkerProvider;
   readonly clock: Clock;
+  readonly memory: MemoryBudget;
   /** Tells the operator what he did not ask for. */
   warn(message: string): void;
 }
@@ -25,6 +27,8 @@ export interface RuntimeModel {
   readonly archive: ModelArchive;
   readonly settings: ModelSettings;
   readonly plan: HandlerPlan;
+  /** Bytes of the model and of what lies beside it; 0 without one. */
+  readonly modelBytes: number;
   readonly loadedAtStartup: boolean;
 }
 
@@ -48,6 +52,12 @@ export class ModelLoader {
   /** Inputs and outputs of the model; empty before {@link ModelLoader.prepare} and without an ONNX file. */
   get metadata(): WorkerReady {
     return this.#weights ?? NO_MODEL;
+  }
+
+  /** The memory of its workers, by estimate. */
+  get footprint(): Footprint {
+    const { modelBytes, settings } = this.#model;
+    return footprintOf(modelBytes, settings, this.#host.options.shareWeightsAboveBytes);
   }
 
   /** Items of one batch: what was asked for, but no more than a fixed batch axis of the model takes. */

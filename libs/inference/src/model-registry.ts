@@ -13,9 +13,12 @@ import { MarlineError, messageOf, systemClock, toMarlineError } from '#libs/comm
 import { HandlerRegistry } from '#libs/handler';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { LoggingObserver } from './logging-observer.js';
+import { checkIsolation } from './isolation.js';
+import { MemoryBudget, folderBytes } from './memory-budget.js';
+import { modelFile } from './model-file.js';
 import type { RuntimeHost } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
-import { namesWorkers, resolveSettings, workersBetween, type RegisterRequest } from './model-settings.js';
+import { namesWorkers, resolveSettings, type RegisterRequest } from './model-settings.js';
 import { WorkerProvider } from './workers.js';
 
 /** What {@link ModelRegistry.replace} did. */
@@ -56,6 +59,7 @@ export class ModelRegistry
       options: { ...options, observer },
       workers,
       clock: systemClock,
+      memory: new MemoryBudget(options.memoryBudgetMb),
       warn: (message) => this.#logger.warn(message),
     };
   }
@@ -114,7 +118,8 @@ export class ModelRegistry
    * Adds a model version and starts its workers. The first version of a name becomes its default. When its workers fail,
    * the version stays registered, as in TorchServe: without workers when the caller waited, else with workers that are
    * tried again.
-   * @throws MarlineError `ARCHIVE_…`, `MODEL_VERSION_EXISTS`, and `WORKERS_NOT_STARTED` (with the cause) when synchronous
+   * @throws MarlineError `ARCHIVE_…`, `MODEL_VERSION_EXISTS`, `DEVICE_UNAVAILABLE`, `INSUFFICIENT_MEMORY`, `BAD_REQUEST`, and then nothing
+   * is registered; `WORKERS_NOT_STARTED` (with the cause) when synchronous
    */
   async register(request: RegisterRequest): Promise<ModelRuntime> {
     const runtime = await this.#open(request);
@@ -172,7 +177,7 @@ export class ModelRegistry
 
   /**
    * Changes the number of workers; see {@link ModelRuntime.scale}. When not synchronous, the change goes on in the background.
-   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `BAD_REQUEST`, `WORKERS_NOT_STARTED`
+   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `BAD_REQUEST`, `INSUFFICIENT_MEMORY`, `WORKERS_NOT_STARTED`
    */
   async scale(
     name: string,
@@ -181,9 +186,9 @@ export class ModelRegistry
     maxWorkers: number,
     { synchronous }: { readonly synchronous: boolean },
   ): Promise<ModelRuntime> {
-    // Here and not only in the runtime, because a caller that does not wait must be told too.
-    workersBetween(minWorkers, maxWorkers);
     const runtime = this.get(name, version);
+    // Here and not only in the runtime, because a caller that does not wait must be told too.
+    runtime.admit(minWorkers, maxWorkers);
     await this.#scale(runtime, minWorkers, maxWorkers, synchronous);
     return runtime;
   }
@@ -210,7 +215,7 @@ export class ModelRegistry
     const archive = await this.store.open(request.url);
     let runtime: ModelRuntime;
     try {
-      runtime = this.#add(request, archive);
+      runtime = this.#add(request, archive, await modelBytesOf(archive));
     } catch (error) {
       await archive.release();
       throw error;
@@ -249,7 +254,7 @@ export class ModelRegistry
     return model;
   }
 
-  #add(request: RegisterRequest, archive: ModelArchive): ModelRuntime {
+  #add(request: RegisterRequest, archive: ModelArchive, modelBytes: number): ModelRuntime {
     const { name, version } = validateManifest(archive, request);
     if (this.#models.get(name)?.versions.has(version) === true) {
       throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
@@ -259,10 +264,12 @@ export class ModelRegistry
       cores: availableParallelism(),
     });
     const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });
+    checkIsolation(settings, plan, archive);
     const runtime = new ModelRuntime(
-      { name, version, archive, settings, plan, loadedAtStartup: request.atStartup === true },
+      { name, version, archive, settings, plan, modelBytes, loadedAtStartup: request.atStartup === true },
       this.#host,
     );
+    runtime.reserve();
     const model = this.#models.get(name);
     if (model === undefined)
       this.#models.set(name, { defaultVersion: version, versions: new Map([[version, runtime]]) });
@@ -307,4 +314,10 @@ export class ModelRegistry
       return modelName === undefined || url === undefined ? { url: entry } : { url, modelName };
     });
   }
+}
+
+/** The model and its external data; nothing tells them apart before the file is read, so all of the archive counts. */
+async function modelBytesOf(archive: ModelArchive): Promise<number> {
+  const file = await modelFile(archive).catch(() => undefined);
+  return file === undefined ? 0 : folderBytes(archive.dir);
 }

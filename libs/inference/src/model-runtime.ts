@@ -5,6 +5,7 @@ import { WorkerPool, type PooledState } from '#libs/pool';
 import { Autoscaler } from './autoscaler.js';
 import type { Standing } from './batcher.js';
 import { HostHandler, type HostItem } from './host-handler.js';
+import { bytesOf, type Claim } from './memory-budget.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
 import { withWorkers, type ModelSettings } from './model-settings.js';
 import { PendingAnswer, PendingAnswers, type AnswerBounds } from './pending-answer.js';
@@ -105,7 +106,7 @@ export class ModelRuntime {
       clock,
       queue: this.#queue,
       workers: this.#pool,
-      resize: (count) => this.#pool.scale(count),
+      resize: (count) => this.#resize(count),
       scaleUpQueueMs,
       scaleDownIdleMs,
       failed: (error, retryMs) =>
@@ -147,29 +148,46 @@ export class ModelRuntime {
   /**
    * Grows to `minWorkers` or shrinks to `maxWorkers`; a count in between stays. Running and queued requests are finished
    * first by workers that leave. From then on the number of workers follows the load between the two.
-   * @throws MarlineError `WORKERS_NOT_STARTED` with the real cause
+   * @throws MarlineError `INSUFFICIENT_MEMORY`, and then nothing changes; `WORKERS_NOT_STARTED` with the real cause
    */
   async scale(minWorkers: number, maxWorkers: number): Promise<void> {
     if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
-    this.#settings = withWorkers(this.#settings, minWorkers, maxWorkers);
-    const range = this.#settings;
-    const target = Math.min(Math.max(this.#pool.target, range.minWorkers), range.maxWorkers);
+    const range = withWorkers(this.#settings, minWorkers, maxWorkers);
+    const target = this.#targetWithin(range);
+    this.host.memory.claim(this, this.#claimFor(Math.max(target, this.#pool.target)));
+    this.#settings = range;
     this.#scaling++;
     this.#autoscaler.stop();
     try {
       if (target === 0) await this.#quiet();
       else await this.#prepare();
-      await this.#pool.scale(target);
+      await this.#resize(target);
       if (target > 0) this.#failure = undefined;
     } catch (cause) {
       this.#failure = toMarlineError(cause);
       throw new MarlineError('WORKERS_NOT_STARTED', { ...this.#ref }, { cause });
     } finally {
       this.#scaling--;
-      if (this.#scaling === 0 && this.#draining === undefined)
+      if (this.#scaling === 0 && this.#draining === undefined) {
+        this.host.memory.claim(this, this.#claimFor(this.#pool.target));
         this.#autoscaler.start(this.#settings.minWorkers, this.#settings.maxWorkers);
+      }
       if (!this.#canServe()) this.#queue.abandon(new MarlineError('NO_WORKER', { model: this.name }));
     }
+  }
+
+  /** Claims the memory of the workers that its settings ask for. @throws MarlineError `INSUFFICIENT_MEMORY` */
+  reserve(): void {
+    this.host.memory.claim(this, this.#claimFor(this.#settings.minWorkers));
+  }
+
+  /**
+   * Whether a scale call would find the memory that it needs.
+   * @throws MarlineError `INSUFFICIENT_MEMORY`, `BAD_REQUEST`
+   */
+  admit(minWorkers: number, maxWorkers: number): void {
+    const target = this.#targetWithin(withWorkers(this.#settings, minWorkers, maxWorkers));
+    this.host.memory.check(this, this.#claimFor(target));
   }
 
   /** What the model takes and gives; both empty before its first worker, and for an archive without an ONNX file. */
@@ -218,6 +236,26 @@ export class ModelRuntime {
     return this.#closing;
   }
 
+  #targetWithin({ minWorkers, maxWorkers }: ModelSettings): number {
+    return Math.min(Math.max(this.#pool.target, minWorkers), maxWorkers);
+  }
+
+  #claimFor(workers: number): Claim {
+    return { model: this.name, workers, bytes: bytesOf(this.#loader.footprint, workers) };
+  }
+
+  /** Memory is claimed before workers are made, and given back when they are gone. */
+  async #resize(count: number): Promise<void> {
+    const { memory } = this.host;
+    memory.claim(this, this.#claimFor(Math.max(count, this.#pool.target)));
+    try {
+      await this.#pool.scale(count);
+    } finally {
+      // A version that is closed has no claim any more.
+      if (this.#closing === undefined) memory.claim(this, this.#claimFor(this.#pool.target));
+    }
+  }
+
   async #drain(timeoutMs: number): Promise<void> {
     this.#autoscaler.stop();
     let stopWaiting = () => {};
@@ -236,6 +274,7 @@ export class ModelRuntime {
     const startedAt = this.host.clock.now();
     await this.drain(drainTimeoutMs);
     await this.#pool.close(Math.max(0, drainTimeoutMs - (this.host.clock.now() - startedAt)));
+    this.host.memory.release(this);
     await this.#loader.release();
   }
 

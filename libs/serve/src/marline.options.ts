@@ -20,7 +20,7 @@ import {
   type ValidationArguments,
 } from 'class-validator';
 import { InferenceObserver } from '#libs/common';
-import type { Device, ScheduleRequest } from '#libs/inference';
+import { defaultMemoryBudgetMb, type Device, type ScheduleRequest } from '#libs/inference';
 
 /** What is wrong, with the value; `fix` says what to give instead. */
 function say(fix: string): { message: (argument: ValidationArguments) => string } {
@@ -95,6 +95,13 @@ export class MarlineOptions {
   /** A model file above this many bytes is mapped into memory once for all its workers. 8 MiB by default. */
   @WholeNumber(0, 'bytes')
   shareWeightsAboveBytes = 8 * 1024 * 1024;
+
+  /**
+   * Megabytes that the workers of all models may take, by estimate: a model or worker beyond is refused with 507 instead of
+   * having the system end the process. 0: no limit. 90 % of the memory that the process may use (container limit or machine) by default.
+   */
+  @WholeNumber(0, 'megabytes')
+  memoryBudgetMb = defaultMemoryBudgetMb();
 
   /** Milliseconds that accepted requests get to finish, at shutdown and when a model is unregistered. 30,000 by default. */
   @WholeNumber(0, 'milliseconds')
