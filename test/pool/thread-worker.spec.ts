@@ -1,81 +1,29 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { MarlineError, type BatchItem, type HandlerMetric, type TensorInput } from '#libs/common';
-import { ThreadWorker, type ThreadWorkerOptions, type WorkerEvents } from '#libs/pool';
+import { MarlineError, type BatchItem, type TensorInput } from '#libs/common';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
-import type { ScriptModel } from './fixtures/script.worker.js';
+import type { ScriptModel } from './fixtures/script.js';
+import { ScriptWorkers, ask, type ScriptOptions } from './worker-kinds.js';
 
-const entry = new URL('./fixtures/script.worker.js', import.meta.url);
-const exits: MarlineError[] = [];
-const logs: string[] = [];
-const metrics: HandlerMetric[] = [];
-const events: WorkerEvents = {
-  exited: (error) => exits.push(error),
-  metric: (metric) => metrics.push(metric),
-  log: (level, text) => logs.push(`${level} ${text}`),
-};
-const workers: { stop(): Promise<void> }[] = [];
-
-function make(options: Partial<ThreadWorkerOptions> = {}) {
-  const worker = new ThreadWorker<ScriptModel, { threadId: number; priority: number; env: string[] }>({
-    id: 9000,
-    entry,
-    events,
-    startTimeoutMs: 30_000,
-    ...options,
-  });
-  workers.push(worker);
-  return worker;
-}
-
-async function started(model: Partial<ScriptModel> = {}, options: Partial<ThreadWorkerOptions> = {}) {
-  const worker = make(options);
-  const outcome = await worker.start({ load: 'ok', ...model });
-  if (outcome.kind !== 'ready') throw outcome.error;
-  return { worker, info: outcome.info };
-}
+const workers = new ScriptWorkers();
+const { exits } = workers;
+const started = (model: Partial<ScriptModel> = {}, options: ScriptOptions = {}) =>
+  workers.start('thread', model, options);
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await sleep(5);
 }
 
-/** Runs one action per item and returns the answers. */
-async function run(worker: ReturnType<typeof make>, ...actions: string[]) {
-  const items = actions.map((action) => textItem(action));
-  const sink = new CollectingSink();
-  await worker.run(items, sink);
-  return { sink, answers: items.map(({ id }) => sink.answer(id)) };
-}
-
-afterEach(async () => {
-  await Promise.all(workers.splice(0).map((worker) => worker.stop()));
-  exits.length = logs.length = metrics.length = 0;
-});
+afterEach(() => workers.end());
 
 describe('a worker thread', () => {
-  it('answers every item of a batch, each with its own result or error', async () => {
+  it('fails an answer that cannot be cloned alone', async () => {
     const { worker } = await started();
-    const { answers, sink } = await run(worker, 'a', 'throw why', 'c');
-    expect(answers).toEqual(['a done', 'PREDICTION_EXCEPTION', 'c done']);
-    expect([...sink.errors.values()][0]?.message).toBe('why');
-    expect(worker.state).toBe('idle');
-  });
-
-  it('fails an answer that cannot be cloned and an item that the engine forgot, alone', async () => {
-    const { worker } = await started();
-    expect((await run(worker, 'a', 'function', 'forget', 'd')).answers).toEqual([
+    expect((await ask(worker, 'a', 'function', 'd')).answers).toEqual([
       'a done',
       'OUTPUT_NOT_SERIALIZABLE',
-      'INTERNAL',
       'd done',
     ]);
-  });
-
-  it('passes on metrics and log lines', async () => {
-    const { worker } = await started();
-    await run(worker, 'log hello');
-    expect(logs).toEqual(['warn hello']);
-    expect(metrics.map(({ name }) => name)).toEqual(['said']);
   });
 
   it.runIf(process.platform === 'linux')('lowers its own priority and not that of the process', async () => {
@@ -96,17 +44,15 @@ describe('a worker thread', () => {
     }
   });
 
-  it('takes whole buffers with it instead of copying them', async () => {
+  it('takes whole large buffers with it instead of copying them, and copies what is a part of one', async () => {
     const { worker } = await started();
-    const data = new Float32Array(1000);
+    const data = new Float32Array(20_000);
+    const part = new Float32Array(40_000).subarray(10_000);
     const pooled = Buffer.from('echo');
-    const raw = textItem('echo');
+    const tensor = (value: Float32Array) =>
+      ({ dtype: 'float32', shape: [value.length], data: value }) as const;
     const items: BatchItem[] = [
-      {
-        id: 'tensors',
-        input: { kind: 'tensors', tensors: { x: { dtype: 'float32', shape: [1000], data } } },
-      },
-      raw,
+      { id: 'tensors', input: { kind: 'tensors', tensors: { x: tensor(data), y: tensor(part) } } },
       {
         id: 'pooled',
         input: { kind: 'raw', headers: '', parameters: [{ name: 'body', contentType: '', value: pooled }] },
@@ -114,17 +60,16 @@ describe('a worker thread', () => {
     ];
     const sink = new CollectingSink();
     await worker.run(items, sink);
-    expect(data.byteLength).toBe(0);
-    expect(raw.input.kind === 'raw' && raw.input.parameters[0]?.value.byteLength).toBe(0);
+    expect([data.byteLength, part.byteLength]).toEqual([0, 120_000]);
     expect(pooled.toString()).toBe('echo');
-    expect(sink.answer('pooled')).toBe('echo done');
+    expect(sink.answer('pooled')).toBe('echo');
   });
 
   it('fails only the item whose tensor was handed over before', async () => {
     const { worker } = await started();
     const input: TensorInput = {
       kind: 'tensors',
-      tensors: { x: { dtype: 'float32', shape: [4], data: new Float32Array(4) } },
+      tensors: { x: { dtype: 'float32', shape: [10_000], data: new Float32Array(10_000) } },
     };
     await worker.run([{ id: 'first', input }], new CollectingSink());
     const sink = new CollectingSink();
@@ -160,49 +105,12 @@ describe('chunks of a worker thread', () => {
     expect(sink.chunks.map(({ text }) => text)).toEqual(['0', '1', '2']);
     expect(sink.answer(item.id)).toBe('chunks done');
   });
-
-  it('stop when the item is cancelled while its reader is away', async () => {
-    const { worker } = await started();
-    const sink = new CollectingSink();
-    sink.room = () => new Promise(() => {});
-    const item = textItem('chunks 1000000');
-    const finished = worker.run([item], sink);
-    await until(() => sink.chunks.length === 1);
-    worker.cancel(item.id);
-    await finished;
-    expect(sink.chunks).toHaveLength(1);
-    expect(sink.answer(item.id)).toBe('chunks done');
-  });
-
-  it('stop when their reader fails', async () => {
-    const { worker } = await started();
-    const sink = new CollectingSink();
-    sink.room = () => Promise.reject(new Error('connection reset'));
-    await worker.run([textItem('chunks 1000000')], sink);
-    expect(sink.chunks).toHaveLength(1);
-    expect(worker.state).toBe('idle');
-  });
 });
 
 describe('the start of a worker thread', () => {
-  it('tells a permanent from a transient failure, with its cause, and ends the thread', async () => {
-    const permanent = make();
-    expect(await permanent.start({ load: 'permanent' })).toMatchObject({
-      kind: 'permanent',
-      error: { code: 'MODEL_INVALID', message: 'no such opset' },
-    });
-    const transient = make();
-    expect(await transient.start({ load: 'transient' })).toMatchObject({
-      kind: 'transient',
-      error: { details: { reason: 'the disk is away' } },
-    });
-    await Promise.all([permanent.stop(), transient.stop()]);
-    expect([permanent.state, transient.state, exits]).toEqual(['stopped', 'stopped', []]);
-  });
-
   it.each(['spin', 'wait', 'native'] as const)('is given up when loading hangs (%s)', async (load) => {
     const progress = new Int32Array(new SharedArrayBuffer(4));
-    const worker = make({ startTimeoutMs: load === 'native' ? 1 : 300 });
+    const worker = workers.make('thread', { startTimeoutMs: load === 'native' ? 1 : 300 });
     const outcome = await worker.start({ load, progress });
     expect(outcome).toMatchObject({ kind: 'transient', error: { code: 'WORKER_START_TIMEOUT' } });
     await worker.stop();
@@ -210,25 +118,19 @@ describe('the start of a worker thread', () => {
   });
 
   it('fails with the cause when the entry does not load', async () => {
-    const worker = make({ entry: new URL('./fixtures/missing.worker.js', import.meta.url) });
+    const worker = workers.make('thread', {
+      entry: new URL('./fixtures/missing.worker.js', import.meta.url),
+    });
     const outcome = await worker.start({ load: 'ok' });
     expect(outcome).toMatchObject({ kind: 'transient', error: { code: 'WORKER_DIED' } });
     expect(outcome.kind === 'transient' && String(outcome.error.cause)).toMatch(/missing\.worker/);
   });
 
   it('fails when the model cannot be sent, and when it is asked for twice', async () => {
-    const worker = make();
+    const worker = workers.make('thread');
     const model = { load: 'ok', leavesTimer: (() => true) as unknown as boolean } as const;
     expect(await worker.start(model)).toMatchObject({ kind: 'permanent' });
     expect(await worker.start({ load: 'ok' })).toMatchObject({ kind: 'permanent' });
-  });
-
-  it('is cut short by stop', async () => {
-    const worker = make();
-    const outcome = worker.start({ load: 'wait' });
-    await worker.stop();
-    expect(await outcome).toMatchObject({ kind: 'transient', error: { code: 'SHUTTING_DOWN' } });
-    expect(worker.state).toBe('stopped');
   });
 });
 
@@ -239,22 +141,11 @@ describe('the end of a worker thread', () => {
     ['fill', 'OUT_OF_RESOURCES', /memory/],
   ])('by itself (%s) fails what has no answer yet and tells the cause', async (action, code, cause) => {
     const { worker } = await started({}, { resourceLimits: { maxOldGenerationSizeMb: 48 } });
-    const { answers } = await run(worker, 'first', action, 'third');
+    const { answers } = await ask(worker, 'first', action, 'third');
     expect(answers).toEqual(['first done', code, code]);
     expect(worker.state).toBe('stopped');
     expect(exits.map((error) => error.code)).toEqual([code]);
     expect(String(exits[0]?.cause)).toMatch(cause);
-  });
-
-  it('waits for the running batch', async () => {
-    const { worker } = await started();
-    const sink = new CollectingSink();
-    const items = [textItem('native 100'), textItem('second')];
-    const finished = worker.run(items, sink);
-    await worker.stop();
-    await finished;
-    expect(items.map(({ id }) => sink.answer(id))).toEqual(['native done', 'second done']);
-    expect([worker.state, exits]).toEqual(['stopped', []]);
   });
 
   it('comes although a handler left a timer behind', async () => {
@@ -289,11 +180,5 @@ describe('the end of a worker thread', () => {
     await ended;
     expect(Atomics.load(progress, 0)).toBe(2);
     expect(worker.state).toBe('stopped');
-  });
-
-  it('refuses work afterwards', async () => {
-    const { worker } = await started();
-    await worker.stop();
-    expect((await run(worker, 'late')).answers).toEqual(['INTERNAL']);
   });
 });

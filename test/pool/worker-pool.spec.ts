@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ThreadWorker, WorkerPool, type PoolEvent } from '#libs/pool';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
-import type { ScriptModel } from './fixtures/script.worker.js';
+import type { ScriptModel } from './fixtures/script.js';
 
 const entry = new URL('./fixtures/script.worker.js', import.meta.url);
 const pools: { close(): Promise<void> }[] = [];

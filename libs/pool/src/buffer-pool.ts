@@ -1,3 +1,5 @@
+import type { Parameter } from '#libs/common';
+
 /** Below this size a fresh allocation costs less than looking one up, and copying it less than moving it. */
 const SMALLEST_BYTES = 64 * 1024;
 /** A buffer beyond this is so rare, and holds so much, that it is given back to the system. */
@@ -40,7 +42,7 @@ export function takeBuffer(byteLength: number): ArrayBuffer {
  */
 export function recycle(buffer: ArrayBuffer): void {
   const size = buffer.byteLength;
-  if (size === 0 || sizeClass(size) !== size || waitingBytes + size > LIMIT_BYTES) return;
+  if (!isPooledSize(size) || waitingBytes + size > LIMIT_BYTES) return;
   let waiting = free.get(size);
   if (waiting === undefined) free.set(size, (waiting = []));
   if (waiting.includes(buffer)) return;
@@ -49,9 +51,35 @@ export function recycle(buffer: ArrayBuffer): void {
   waitingBytes += size;
 }
 
+/**
+ * {@link recycle}, for a buffer that never left this thread: only if it was taken here. Any other belongs to somebody who may
+ * still look at it.
+ */
+export function recycleTaken(buffer: ArrayBuffer): void {
+  if (taken.has(buffer)) recycle(buffer);
+}
+
 /** True for a buffer of {@link takeBuffer}: it is moved as a whole although the views of it are shorter. */
 export function isTaken(buffer: ArrayBufferLike): boolean {
   return taken.has(buffer as ArrayBuffer);
+}
+
+/** True for the length of a buffer that can be given back. */
+export function isPooledSize(byteLength: number): boolean {
+  return sizeClass(byteLength) === byteLength;
+}
+
+/** Clears what another request left behind values that lie in buffers of {@link takeBuffer}; other memory is left as it is. */
+export function clearTails(parameters: readonly Parameter[]): void {
+  for (const { value } of parameters) {
+    const { buffer } = value;
+    if (!taken.has(buffer as ArrayBuffer)) continue;
+    let end = 0;
+    for (const other of parameters) {
+      if (other.value.buffer === buffer) end = Math.max(end, other.value.byteOffset + other.value.byteLength);
+    }
+    new Uint8Array(buffer, end).fill(0);
+  }
 }
 
 /** The size that a buffer of `byteLength` gets here; `undefined` where the pool is no gain. */

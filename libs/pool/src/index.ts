@@ -1,11 +1,13 @@
 /**
  * pool: workers behind one interface, and the pool that starts, restarts, quarantines and drains them.
  * Knows neither Nest nor ONNX: what a worker loads is opaque to it.
- * A thread's entry file calls `serveWorker` with a function that loads the model and returns an engine.
+ * The entry file of a thread or process calls `serveWorker` with a function that loads the model and returns an engine.
  */
 export { recycle, takeBuffer } from './buffer-pool.js';
 export type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
 export { ThreadWorker, type ThreadWorkerOptions } from './thread-worker.js';
+export { ProcessWorker, type ProcessWorkerOptions } from './process-worker.js';
+export { InlineWorker, type InlineWorkerOptions } from './inline-worker.js';
 export {
   WorkerPool,
   type PoolEvent,
@@ -13,4 +15,5 @@ export {
   type PooledWorker,
   type WorkerPoolOptions,
 } from './worker-pool.js';
-export { serveWorker, type LoadModel, type WorkerEngine, type WorkerHost } from './thread-entry.js';
+export { serveWorker } from './serve-worker.js';
+export type { LoadModel, WorkerEngine, WorkerHost } from './worker-server.js';

@@ -1,154 +1,206 @@
-import type { MessagePort } from 'node:worker_threads';
 import {
   MarlineError,
-  encodeError,
   messageOf,
   type BatchItem,
   type BatchSink,
+  type HandlerMetric,
   type ItemResult,
 } from '#libs/common';
-import type { FromWorker, ItemEvent, RunEvent } from './protocol.js';
-import { packResult, post } from './transfer.js';
+import type { Channel } from './channel.js';
+import { PacketWriter } from './packet.js';
+import { EVENT, FROM_WORKER, LOG_LEVELS, type LogLevel } from './protocol.js';
+import { writeError, writeMetric, writeResult } from './result-codec.js';
 
-interface OpenItem {
-  cancelled: boolean;
-  /** One per chunk that the reader has not taken yet. */
-  readonly waiting: (() => void)[];
-}
+const NONE: readonly BatchItem[] = [];
+
+/** An item whose answer is not complete. */
+const OPEN = 0;
+/** An item that nobody reads any more. */
+const CANCELLED = 1;
+const SETTLED = 2;
 
 /**
- * The worker's side of a batch's answers. Collects what happens in one tick into one message, keeps chunks waiting for
+ * The worker's side of a batch's answers. Collects what happens in one tick into one packet, keeps chunks waiting for
  * their reader, and sees to it that every item is settled exactly once.
  */
 export class Outbox implements BatchSink {
-  readonly #port: MessagePort;
-  readonly #open = new Map<string, OpenItem>();
-  #events: RunEvent[] = [];
-  #transfer = new Set<ArrayBuffer>();
+  readonly #channel: Channel;
+  #items = NONE;
+  #states = new Uint8Array(0);
+  /** Where the next answer is expected: engines answer in order as a rule. */
+  #cursor = 0;
+  /** For items with chunks: one per chunk that the reader has not taken yet. */
+  readonly #waiting = new Map<number, (() => void)[]>();
   readonly #spent = new Set<ArrayBuffer>();
+  #packet = new PacketWriter(FROM_WORKER.events);
   #scheduled = false;
+  readonly #flushLater = () => process.nextTick(this.#flushNow);
+  readonly #flushNow = () => this.flush();
 
-  constructor(port: MessagePort) {
-    this.#port = port;
+  constructor(channel: Channel) {
+    this.#channel = channel;
   }
 
   begin(items: readonly BatchItem[]): void {
-    for (const { id } of items) this.#open.set(id, { cancelled: false, waiting: [] });
+    this.#items = items;
+    this.#states = new Uint8Array(items.length);
+    this.#cursor = 0;
   }
 
   chunk(id: string, chunk: ItemResult): Promise<void> {
-    const item = this.#open.get(id);
-    if (item === undefined || item.cancelled) return Promise.resolve();
-    let packed;
-    try {
-      packed = packResult(chunk, this.#transfer);
-    } catch (error) {
-      this.error(id, notSerializable(error));
+    const index = this.#indexOf(id);
+    if (index < 0 || this.#states[index] !== OPEN) return Promise.resolve();
+    const failure = this.#write(EVENT.chunk, index, chunk);
+    if (failure !== undefined) {
+      this.#fail(index, failure);
       return Promise.resolve();
     }
-    this.push({ type: 'chunk', id, chunk: packed });
-    return new Promise((resolve) => item.waiting.push(resolve));
+    return new Promise((resolve) => {
+      const waiting = this.#waiting.get(index);
+      if (waiting === undefined) this.#waiting.set(index, [resolve]);
+      else waiting.push(resolve);
+    });
   }
 
   result(id: string, result: ItemResult): void {
-    if (!this.#settle(id)) return;
-    try {
-      this.push({ type: 'result', id, result: packResult(result, this.#transfer) });
-    } catch (error) {
-      this.push({ type: 'error', id, error: encodeError(notSerializable(error)) });
-    }
+    const index = this.#indexOf(id);
+    if (index < 0 || this.#states[index] === SETTLED) return;
+    const failure = this.#write(EVENT.result, index, result);
+    if (failure === undefined) this.#settle(index);
+    else this.#fail(index, failure);
   }
 
   error(id: string, error: MarlineError): void {
-    if (this.#settle(id)) this.push({ type: 'error', id, error: encodeError(error) });
+    const index = this.#indexOf(id);
+    if (index >= 0 && this.#states[index] !== SETTLED) this.#fail(index, error);
   }
 
   ran(items: number, durationMs: number): void {
-    this.push({ type: 'ran', items, durationMs });
+    this.#open().values.push(EVENT.ran, items, durationMs);
   }
 
-  credit(id: string): void {
-    this.#open.get(id)?.waiting.shift()?.();
+  metric(metric: HandlerMetric): void {
+    const packet = this.#open();
+    const mark = packet.mark();
+    try {
+      packet.values.push(EVENT.metric);
+      writeMetric(packet, metric);
+    } catch (error) {
+      packet.rollBack(mark);
+      this.log('warn', `A metric of the handler was left out: ${messageOf(error)}`);
+    }
   }
 
-  /** Nobody reads this item any more: its chunks are dropped and wait for nothing. */
-  cancel(id: string): void {
-    const item = this.#open.get(id);
-    if (item === undefined) return;
-    item.cancelled = true;
-    for (const resume of item.waiting.splice(0)) resume();
+  log(level: LogLevel, text: string): void {
+    const packet = this.#open();
+    packet.values.push(EVENT.log, LOG_LEVELS.indexOf(level));
+    packet.text(text);
   }
 
-  /** Ends the batch: what the engine left open fails with the error that `left` makes. */
-  finish(left: () => MarlineError): void {
-    for (const id of this.#open.keys()) this.error(id, left());
-    this.push({ type: 'done', spent: this.#takeSpent() });
-    this.flush();
+  credit(index: number): void {
+    this.#waiting.get(index)?.shift()?.();
   }
 
-  /** Sends an input's buffer back when the batch is over: until then an answer that is still to come may be a view of it. */
+  /** Nobody reads this item any more: its chunks are dropped and wait for nothing. Returns its id while it is under way. */
+  cancel(index: number): string | undefined {
+    if (this.#states[index] !== OPEN) return undefined;
+    this.#states[index] = CANCELLED;
+    this.#resume(index);
+    return this.#items[index]?.id;
+  }
+
+  /** Takes an input's buffer back when the batch is over: until then an answer that is still to come may be a view of it. */
   recycle(buffer: ArrayBuffer): void {
     this.#spent.add(buffer);
   }
 
-  #takeSpent(): ArrayBuffer[] {
-    const spent = [...this.#spent].filter((buffer) => buffer.byteLength > 0 && !this.#transfer.has(buffer));
-    this.#spent.clear();
-    for (const buffer of spent) this.#transfer.add(buffer);
-    return spent;
-  }
-
-  push(event: RunEvent): void {
-    this.#events.push(event);
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    // After the promises of this tick, before the next native run blocks the thread.
-    queueMicrotask(() => process.nextTick(() => this.flush()));
+  /** Ends the batch: what the engine left open fails with the error that `left` makes. */
+  finish(left: () => MarlineError): void {
+    for (let index = 0; index < this.#items.length; index += 1) {
+      if (this.#states[index] !== SETTLED) this.#fail(index, left());
+    }
+    this.#items = NONE;
+    this.#states = new Uint8Array(0);
+    this.#done();
+    this.flush();
   }
 
   flush(): void {
-    const [events, transfer] = [this.#events, this.#transfer];
-    this.#events = [];
-    this.#transfer = new Set();
     this.#scheduled = false;
-    if (events.length === 0) return;
+    const packet = this.#packet;
+    if (packet.isEmpty) return;
+    this.#packet = new PacketWriter(FROM_WORKER.events);
+    this.#channel.post(packet);
+  }
+
+  /** Writes a result or chunk; returns why it cannot leave the worker. */
+  #write(event: number, index: number, result: ItemResult): MarlineError | undefined {
+    const packet = this.#open();
+    const mark = packet.mark();
     try {
-      this.#post(events, transfer);
-    } catch {
-      this.#postApart(events);
+      packet.values.push(event, index);
+      writeResult(packet, result);
+      return undefined;
+    } catch (error) {
+      packet.rollBack(mark);
+      return notSerializable(error);
     }
   }
 
-  #settle(id: string): boolean {
-    const item = this.#open.get(id);
-    for (const resume of item?.waiting.splice(0) ?? []) resume();
-    return this.#open.delete(id);
+  #fail(index: number, error: MarlineError): void {
+    const packet = this.#open();
+    packet.values.push(EVENT.error, index);
+    writeError(packet, error);
+    this.#settle(index);
   }
 
-  /** One answer holds what cannot be cloned, such as a function: the others must not suffer. */
-  #postApart(events: readonly RunEvent[]): void {
-    for (const event of events) {
-      try {
-        this.#post([event]);
-      } catch (error) {
-        const failure = notSerializable(error);
-        if (isItemEvent(event)) {
-          this.#settle(event.id);
-          this.#post([{ type: 'error', id: event.id, error: encodeError(failure) }]);
-        } else {
-          this.#post([{ type: 'log', level: 'warn', text: String(failure.details['reason']) }]);
-        }
+  #done(): void {
+    const packet = this.#open();
+    const { values } = packet;
+    values.push(EVENT.done);
+    const countAt = values.push(0) - 1;
+    let count = 0;
+    for (const buffer of this.#spent) {
+      if (this.#channel.giveBack(buffer, packet)) count += 1;
+    }
+    values[countAt] = count;
+    this.#spent.clear();
+  }
+
+  #indexOf(id: string): number {
+    const items = this.#items;
+    const { length } = items;
+    for (let step = 0, index = this.#cursor; step < length; step += 1, index += 1) {
+      if (index >= length) index = 0;
+      if (items[index]?.id === id) {
+        this.#cursor = index;
+        return index;
       }
     }
+    return -1;
   }
 
-  #post(events: readonly RunEvent[], transfer: ReadonlySet<ArrayBuffer> = new Set()): void {
-    post(this.#port, { type: 'events', events } satisfies FromWorker<never>, transfer);
+  #settle(index: number): void {
+    this.#states[index] = SETTLED;
+    this.#cursor = index + 1;
+    if (this.#waiting.size > 0) this.#resume(index);
   }
-}
 
-function isItemEvent(event: RunEvent): event is ItemEvent {
-  return 'id' in event;
+  #resume(index: number): void {
+    const waiting = this.#waiting.get(index);
+    this.#waiting.delete(index);
+    for (const resume of waiting ?? []) resume();
+  }
+
+  /** The packet of this tick. */
+  #open(): PacketWriter {
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      // After the promises of this tick, before the next native run blocks the thread.
+      queueMicrotask(this.#flushLater);
+    }
+    return this.#packet;
+  }
 }
 
 function notSerializable(error: unknown): MarlineError {

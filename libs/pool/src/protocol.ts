@@ -1,42 +1,51 @@
-import type { BatchItem, EncodedError, ErrorCode, HandlerMetric, ItemResult } from '#libs/common';
+import type { ErrorCode } from '#libs/common';
 import type { MessagePort } from 'node:worker_threads';
 
-/** What the main thread tells a worker. */
-export type ToWorker<Model> =
-  | { readonly type: 'start'; readonly model: Model }
-  | { readonly type: 'run'; readonly items: readonly BatchItem[] }
-  /** The reader of an item took a chunk and has room for one more. */
-  | { readonly type: 'credit'; readonly id: string }
-  | { readonly type: 'cancel'; readonly id: string }
+/** What the pool tells a worker: the kind of a packet, and the values in it. */
+export const TO_WORKER = {
+  /** The model. */
+  start: 0,
+  /** Number of items, items. */
+  run: 1,
+  /** The reader of an item took a chunk and has room for one more: number of the item in its group. */
+  credit: 2,
+  /** The caller of an item is gone: number of the item. */
+  cancel: 3,
   /** Finish the batch, release the model, end. */
-  | { readonly type: 'stop' };
+  stop: 4,
+} as const;
 
-/** What a worker tells the main thread. */
-export type FromWorker<Info> =
-  | { readonly type: 'ready'; readonly info: Info }
-  /** The model did not load; the worker ends itself. */
-  | { readonly type: 'failed'; readonly permanent: boolean; readonly error: EncodedError }
-  /** What happened in one tick, in order. */
-  | { readonly type: 'events'; readonly events: readonly RunEvent[] }
+/** What a worker tells the pool. */
+export const FROM_WORKER = {
+  /** What the worker tells about its model. */
+  ready: 10,
+  /** The model did not load; the worker ends itself: 1 when permanent, error. */
+  failed: 11,
+  /** What happened in one tick, in order: {@link EVENT}s. */
+  events: 12,
   /** The model is released; the worker ends. */
-  | { readonly type: 'closed' };
+  closed: 13,
+} as const;
 
-/** One thing that happened in a worker. */
-export type RunEvent =
-  | ItemEvent
-  | { readonly type: 'ran'; readonly items: number; readonly durationMs: number }
-  | { readonly type: 'metric'; readonly metric: HandlerMetric }
-  | { readonly type: 'log'; readonly level: LogLevel; readonly text: string }
-  /** Every item of the batch is settled: the worker is free. Input buffers that it needs no more come back with it. */
-  | { readonly type: 'done'; readonly spent: readonly ArrayBuffer[] };
+/** One thing that happened in a worker, with its values behind it. */
+export const EVENT = {
+  /** Number of the item, result. */
+  chunk: 20,
+  /** Number of the item, result. */
+  result: 21,
+  /** Number of the item, error. */
+  error: 22,
+  /** Items, milliseconds. */
+  ran: 23,
+  metric: 24,
+  /** Index in {@link LOG_LEVELS}, text. */
+  log: 25,
+  /** Every item is settled, the worker is free: number of input buffers that come back, each as its bytes. */
+  done: 26,
+} as const;
 
-/** Something of one item: chunks, then one result or error. */
-export type ItemEvent =
-  | { readonly type: 'chunk'; readonly id: string; readonly chunk: ItemResult }
-  | { readonly type: 'result'; readonly id: string; readonly result: ItemResult }
-  | { readonly type: 'error'; readonly id: string; readonly error: EncodedError };
-
-export type LogLevel = 'log' | 'warn' | 'error';
+export const LOG_LEVELS = ['log', 'warn', 'error'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** What a thread finds in its `workerData`. */
 export interface ThreadData {

@@ -1,85 +1,127 @@
-import { MarlineError, decodeError, messageOf, type BatchItem, type BatchSink } from '#libs/common';
-import type { ItemEvent, ToWorker } from './protocol.js';
-import { packItem } from './transfer.js';
+import { MarlineError, messageOf, type BatchItem, type BatchSink, type ItemResult } from '#libs/common';
+import { recycle } from './buffer-pool.js';
+import type { Channel } from './channel.js';
+import { writeItem } from './item-codec.js';
+import { PacketWriter, type PacketReader } from './packet.js';
+import { TO_WORKER } from './protocol.js';
+
+const OPEN = 0;
+/** Nobody reads the item any more; its answer is still to come. */
+const CANCELLED = 1;
+const SETTLED = 2;
 
 /**
- * The main thread's side of one batch in a worker: hands what arrives to the sink, grants credits for chunks, and
- * remembers which items still need an answer.
+ * The main thread's side of one batch in a worker: sends it, hands what arrives to the sink, grants credits for chunks,
+ * and remembers which items still need an answer.
  */
 export class RunningBatch {
   readonly #sink: BatchSink;
-  readonly #send: (message: ToWorker<never>) => void;
-  readonly #open = new Map<string, { cancelled: boolean }>();
+  readonly #channel: Channel;
+  /** Those that were sent: the worker speaks of them by their place here. */
+  #items: readonly BatchItem[];
+  readonly #states: Uint8Array;
 
-  /** @param send posts to the worker; used for credits and cancellations */
-  constructor(items: readonly BatchItem[], sink: BatchSink, send: (message: ToWorker<never>) => void) {
+  constructor(items: readonly BatchItem[], sink: BatchSink, channel: Channel) {
+    this.#items = items;
     this.#sink = sink;
-    this.#send = send;
-    for (const { id } of items) this.#open.set(id, { cancelled: false });
+    this.#channel = channel;
+    this.#states = new Uint8Array(items.length);
   }
 
-  /** The items as they are posted. One that cannot be is failed at once and left out. */
-  pack(items: readonly BatchItem[], transfer: Set<ArrayBuffer>): BatchItem[] {
-    return items.flatMap((item) => {
+  /** Sends the items; one that cannot be sent fails at once. False when none is left. */
+  send(): boolean {
+    const packet = new PacketWriter(TO_WORKER.run);
+    const { values } = packet;
+    const countAt = values.push(0) - 1;
+    const sent: BatchItem[] = [];
+    const failed: (() => void)[] = [];
+    for (const item of this.#items) {
+      const mark = packet.mark();
       try {
-        return [packItem(item, transfer)];
+        writeItem(packet, item);
+        sent.push(item);
       } catch (error) {
-        const reason =
-          `An input of this request cannot be sent to a worker: ${messageOf(error)} ` +
-          'Tensors and bytes belong to Marline once they are given to it; pass a copy of what is used again.';
-        this.#fail(item.id, new MarlineError('INVALID_INPUT', { reason }, { cause: error }));
-        return [];
+        packet.rollBack(mark);
+        failed.push(() => this.#sink.error(item.id, notSendable(error)));
       }
-    });
+    }
+    this.#items = sent;
+    values[countAt] = sent.length;
+    if (sent.length > 0) this.#channel.post(packet);
+    for (const fail of failed) fail();
+    return sent.length > 0;
   }
 
-  /** Something arrived; ignored when its item was settled already. */
-  deliver(event: ItemEvent): void {
-    const item = this.#open.get(event.id);
-    if (item === undefined) return;
-    switch (event.type) {
-      case 'chunk':
-        if (!item.cancelled) void this.#deliverChunk(event);
-        break;
-      case 'result':
-        this.#open.delete(event.id);
-        this.#sink.result(event.id, event.result);
-        break;
-      case 'error':
-        this.#fail(event.id, decodeError(event.error));
-        break;
+  /** True when answers of several requests may come in one packet. */
+  get shared(): boolean {
+    return this.#items.length > 1;
+  }
+
+  /** The worker's answer to the item at `index`; ignored when there is none such, or it was settled already. */
+  result(index: number, result: ItemResult): void {
+    const item = this.#items[index];
+    if (item === undefined || this.#states[index] === SETTLED) return;
+    this.#states[index] = SETTLED;
+    this.#sink.result(item.id, result);
+  }
+
+  error(index: number, error: MarlineError): void {
+    const item = this.#items[index];
+    if (item === undefined || this.#states[index] === SETTLED) return;
+    this.#states[index] = SETTLED;
+    this.#sink.error(item.id, error);
+  }
+
+  chunk(index: number, chunk: ItemResult): void {
+    const item = this.#items[index];
+    if (item !== undefined && this.#states[index] === OPEN) void this.#deliver(index, item.id, chunk);
+  }
+
+  async #deliver(index: number, id: string, chunk: ItemResult): Promise<void> {
+    try {
+      await this.#sink.chunk(id, chunk);
+    } catch {
+      // A reader that cannot take a chunk takes no other either.
+      this.#cancel(index);
+      return;
     }
+    if (this.#states[index] === OPEN) this.#tell(TO_WORKER.credit, index);
   }
 
   ran(items: number, durationMs: number): void {
     this.#sink.ran(items, durationMs);
   }
 
-  async #deliverChunk({ id, chunk }: ItemEvent & { type: 'chunk' }): Promise<void> {
-    try {
-      await this.#sink.chunk(id, chunk);
-    } catch {
-      // A reader that cannot take a chunk takes no other either.
-      this.cancel(id);
-      return;
-    }
-    if (this.#open.get(id)?.cancelled === false) this.#send({ type: 'credit', id });
-  }
-
   cancel(id: string): void {
-    const item = this.#open.get(id);
-    if (item === undefined || item.cancelled) return;
-    item.cancelled = true;
-    this.#send({ type: 'cancel', id });
+    this.#cancel(this.#items.findIndex((item) => item.id === id));
   }
 
   /** Fails every item that has no answer yet. */
   failRest(error: MarlineError): void {
-    for (const id of this.#open.keys()) this.#fail(id, error);
+    for (let index = 0; index < this.#items.length; index += 1) this.error(index, error);
   }
 
-  #fail(id: string, error: MarlineError): void {
-    this.#open.delete(id);
-    this.#sink.error(id, error);
+  #cancel(index: number): void {
+    if (this.#states[index] !== OPEN) return;
+    this.#states[index] = CANCELLED;
+    this.#tell(TO_WORKER.cancel, index);
   }
+
+  #tell(kind: number, index: number): void {
+    const packet = new PacketWriter(kind);
+    packet.values.push(index);
+    this.#channel.post(packet);
+  }
+}
+
+/** Reads the buffers that a worker sends back, and keeps them for the next requests. */
+export function takeBack(packet: PacketReader): void {
+  for (let count = packet.count(packet.left); count > 0; count -= 1) recycle(packet.bytes(false).buffer);
+}
+
+function notSendable(error: unknown): MarlineError {
+  const reason =
+    `An input of this request cannot be sent to a worker: ${messageOf(error)} ` +
+    'Tensors and bytes belong to Marline once they are given to it; pass a copy of what is used again.';
+  return new MarlineError('INVALID_INPUT', { reason }, { cause: error });
 }

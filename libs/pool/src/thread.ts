@@ -1,17 +1,10 @@
-import {
-  MessageChannel,
-  Worker,
-  receiveMessageOnPort,
-  type MessagePort,
-  type ResourceLimits,
-} from 'node:worker_threads';
-import { MarlineError, type BatchItem } from '#libs/common';
+import { MessageChannel, Worker, receiveMessageOnPort, type ResourceLimits } from 'node:worker_threads';
+import { MarlineError } from '#libs/common';
+import { PortChannel } from './channel.js';
 import { NativeGate } from './native-gate.js';
-import type { FromWorker, ThreadData, ToWorker } from './protocol.js';
-import { post } from './transfer.js';
-
-/** What of the process's environment a thread sees: code of archives runs there, and secrets are none of its business. */
-const VISIBLE_ENV = ['TZ', 'LANG', 'LC_ALL', 'NODE_ENV', 'TMPDIR'] as const;
+import { PacketReader } from './packet.js';
+import type { ThreadData } from './protocol.js';
+import { visibleEnv, type Vessel, type VesselEvents } from './vessel.js';
 
 /** How a thread is made. */
 export interface ThreadOptions {
@@ -28,24 +21,17 @@ export interface ThreadOptions {
   readonly name?: string;
 }
 
-/** What a thread tells the one who made it. */
-export interface ThreadEvents<Info> {
-  message(message: FromWorker<Info>): void;
-  /** The thread is gone, and every message it sent was told. `error` says how it ended, with the cause. */
-  exited(error: MarlineError): void;
-}
-
 /** One running thread: its port, its end, and the gate that must be won before it is terminated. */
-export class Thread<Model, Info> {
+export class Thread implements Vessel {
+  readonly pid = process.pid;
+  readonly channel: PortChannel;
   readonly #gate = new NativeGate();
   readonly #worker: Worker;
-  readonly #port: MessagePort;
-  readonly #events: ThreadEvents<Info>;
   /** What an uncaught exception or a full heap said before the thread ended. */
   #cause: unknown;
 
   /** @throws Error when no thread can be made */
-  constructor(options: ThreadOptions, events: ThreadEvents<Info>) {
+  constructor(options: ThreadOptions, events: VesselEvents) {
     const { entry, env = visibleEnv(), resourceLimits, name } = options;
     const { port1, port2 } = new MessageChannel();
     const workerData: ThreadData = { port: port2, gate: this.#gate.memory };
@@ -56,48 +42,32 @@ export class Thread<Model, Info> {
       ...(name !== undefined && { name }),
       ...(resourceLimits && { resourceLimits }),
     });
-    this.#port = port1;
-    this.#events = events;
-    port1.on('message', (message: FromWorker<Info>) => events.message(message));
+    this.channel = new PortChannel(port1, (packet) => events.received(packet));
     this.#worker.on('error', (error) => {
       this.#cause = error;
     });
-    this.#worker.on('exit', (code) => this.#exited(code));
-  }
-
-  /** @throws DataCloneError when the message cannot be cloned */
-  send(message: ToWorker<Model>): void {
-    this.#port.postMessage(message);
-  }
-
-  /** Posts a batch and moves its buffers. @throws DataCloneError when an item cannot be cloned */
-  sendBatch(items: readonly BatchItem[], transfer: ReadonlySet<ArrayBuffer>): void {
-    post(this.#port, { type: 'run', items } satisfies ToWorker<Model>, transfer);
+    this.#worker.on('exit', (code) => {
+      // Node delivers what a worker's own channel held before the exit event, but not what another port holds.
+      for (;;) {
+        const last: { message: unknown[] } | undefined = receiveMessageOnPort(port1);
+        if (last === undefined) break;
+        events.received(new PacketReader(last.message));
+      }
+      port1.close();
+      events.exited(this.#death(code));
+    });
   }
 
   /** Ends the thread unless native code runs in it; then it stops after that call, and this is to be called again. */
-  tryTerminate(): boolean {
+  tryEnd(): boolean {
     const won = this.#gate.tryEnd();
     if (won) void this.#worker.terminate();
     return won;
   }
 
-  #exited(code: number): void {
-    // Node delivers what a worker's own channel held before the exit event, but not what another port holds.
-    for (;;) {
-      const last: { message: FromWorker<Info> } | undefined = receiveMessageOnPort(this.#port);
-      if (last === undefined) break;
-      this.#events.message(last.message);
-    }
-    this.#port.close();
+  #death(code: number): MarlineError {
     const cause = this.#cause ?? new Error(`The worker thread ended with exit code ${code}.`);
     const outOfMemory = (cause as { code?: unknown }).code === 'ERR_WORKER_OUT_OF_MEMORY';
-    this.#events.exited(new MarlineError(outOfMemory ? 'OUT_OF_RESOURCES' : 'WORKER_DIED', {}, { cause }));
+    return new MarlineError(outOfMemory ? 'OUT_OF_RESOURCES' : 'WORKER_DIED', {}, { cause });
   }
-}
-
-function visibleEnv(): Record<string, string> {
-  return Object.fromEntries(
-    VISIBLE_ENV.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
-  );
 }

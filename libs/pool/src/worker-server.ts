@@ -1,5 +1,3 @@
-import { setPriority } from 'node:os';
-import { workerData, type MessagePort } from 'node:worker_threads';
 import {
   encodeError,
   messageOf,
@@ -8,9 +6,12 @@ import {
   type BatchSink,
   type HandlerMetric,
 } from '#libs/common';
-import { NativeGate } from './native-gate.js';
+import type { Channel } from './channel.js';
+import { readItem } from './item-codec.js';
 import { Outbox } from './outbox.js';
-import { isPermanent, type FromWorker, type LogLevel, type ThreadData, type ToWorker } from './protocol.js';
+import { PacketWriter, type PacketReader } from './packet.js';
+import { FROM_WORKER, TO_WORKER, isPermanent, type LogLevel } from './protocol.js';
+import { writeError } from './result-codec.js';
 
 /** What a worker has loaded: a model that runs batches. */
 export interface WorkerEngine<Info> {
@@ -27,16 +28,16 @@ export interface WorkerEngine<Info> {
   close(): Promise<void>;
 }
 
-/** What the thread offers to the code that it loads. */
+/** What the worker offers to the code that it loads. */
 export interface WorkerHost {
   /**
-   * Runs a call into native code (creating, running or releasing a session): the thread is not terminated before the
+   * Runs a call into native code (creating, running or releasing a session): a thread is not terminated before the
    * promise settles. Keep JavaScript of others out of it. Never returns when the thread is being terminated.
    */
   native<T>(call: () => Promise<T>): Promise<T>;
   /**
    * Gives the buffer of an input back, so that it carries another request. Call it when nothing of the engine looks at the
-   * buffer any more; it leaves the thread when the batch is over. What was moved on already is ignored.
+   * buffer any more; it leaves the worker when the batch is over. What was moved on already is ignored.
    */
   recycle(buffer: ArrayBuffer): void;
   metric(metric: HandlerMetric): void;
@@ -49,61 +50,53 @@ export interface WorkerHost {
  */
 export type LoadModel<Model, Info> = (model: Model, host: WorkerHost) => Promise<WorkerEngine<Info>>;
 
-/**
- * Makes the running file a worker thread's entry. Call it once, at the top level of the file that `ThreadWorker` starts.
- *
- * @throws Error outside a thread that a `ThreadWorker` started
- */
-export function serveWorker<Model, Info>(load: LoadModel<Model, Info>): void {
-  const { port, gate } = (workerData ?? {}) as Partial<ThreadData>;
-  if (port === undefined || gate === undefined) {
-    throw new Error(
-      'serveWorker() runs in a thread that ThreadWorker started: pass the URL of this file as its `entry`.',
-    );
-  }
-  lowerPriority();
-  new ThreadServer<Model, Info>(load, port, new NativeGate(gate)).listen();
-}
-
-class ThreadServer<Model, Info> {
+/** Makes an engine answer a channel: the worker's side of the protocol, be the worker a thread or a process. */
+export class WorkerServer<Model, Info> {
   readonly #load: LoadModel<Model, Info>;
-  readonly #port: MessagePort;
-  readonly #gate: NativeGate;
+  readonly #native: WorkerHost['native'];
+  readonly #channel: Channel;
   readonly #outbox: Outbox;
   #engine: WorkerEngine<Info> | undefined;
   #running = false;
   #stopping = false;
 
-  constructor(load: LoadModel<Model, Info>, port: MessagePort, gate: NativeGate) {
+  /**
+   * @param connect opens the channel; what arrives on it goes to `receive`
+   * @param native runs calls into native code
+   */
+  constructor(
+    load: LoadModel<Model, Info>,
+    connect: (receive: (packet: PacketReader) => void) => Channel,
+    native: WorkerHost['native'],
+  ) {
     this.#load = load;
-    this.#port = port;
-    this.#gate = gate;
-    this.#outbox = new Outbox(port);
+    this.#native = native;
+    this.#channel = connect((packet) => this.#receive(packet));
+    this.#outbox = new Outbox(this.#channel);
   }
 
   listen(): void {
-    this.#port.on('message', (message: ToWorker<Model>) => this.#receive(message));
     // Answers of the tick in which a handler calls process.exit() or throws are not lost with it.
     process.once('exit', () => this.#outbox.flush());
-    this.#gate.leave();
   }
 
-  #receive(message: ToWorker<Model>): void {
-    switch (message.type) {
-      case 'start':
-        void this.#start(message.model);
+  #receive(packet: PacketReader): void {
+    switch (packet.kind) {
+      case TO_WORKER.start:
+        void this.#start(packet.value() as Model);
         break;
-      case 'run':
-        void this.#run(message.items);
+      case TO_WORKER.run:
+        void this.#run(readItems(packet));
         break;
-      case 'credit':
-        this.#outbox.credit(message.id);
+      case TO_WORKER.credit:
+        this.#outbox.credit(packet.number());
         break;
-      case 'cancel':
-        this.#outbox.cancel(message.id);
-        this.#engine?.cancel?.(message.id);
+      case TO_WORKER.cancel: {
+        const id = this.#outbox.cancel(packet.number());
+        if (id !== undefined) this.#engine?.cancel?.(id);
         break;
-      case 'stop':
+      }
+      case TO_WORKER.stop:
         this.#stopping = true;
         if (!this.#running) void this.#close();
         break;
@@ -113,22 +106,26 @@ class ThreadServer<Model, Info> {
   async #start(model: Model): Promise<void> {
     try {
       this.#engine = await this.#load(model, this.#host());
-      this.#post({ type: 'ready', info: this.#engine.info });
+      const packet = new PacketWriter(FROM_WORKER.ready);
+      packet.values.push(this.#engine.info);
+      this.#channel.post(packet);
     } catch (error) {
-      const encoded = encodeError(error);
       this.#outbox.flush();
-      this.#post({ type: 'failed', permanent: isPermanent(encoded.code), error: encoded });
-      this.#port.close();
+      const packet = new PacketWriter(FROM_WORKER.failed);
+      packet.values.push(isPermanent(encodeError(error).code) ? 1 : 0);
+      writeError(packet, toMarlineError(error));
+      this.#channel.post(packet);
+      this.#channel.close();
     }
   }
 
   #host(): WorkerHost {
     return {
-      native: (call) => this.#gate.hold(call),
+      native: this.#native,
       recycle: (buffer) => this.#outbox.recycle(buffer),
-      metric: (metric) => this.#outbox.push({ type: 'metric', metric }),
+      metric: (metric) => this.#outbox.metric(metric),
       log: (level, text) => {
-        this.#outbox.push({ type: 'log', level, text });
+        this.#outbox.log(level, text);
         // A line about what is going wrong must not wait for the tick that goes wrong.
         this.#outbox.flush();
       },
@@ -155,28 +152,17 @@ class ThreadServer<Model, Info> {
     try {
       await this.#engine?.close();
     } catch (error) {
-      this.#outbox.push({
-        type: 'log',
-        level: 'warn',
-        text: `The model was not released: ${messageOf(error)}`,
-      });
+      this.#outbox.log('warn', `The model was not released: ${messageOf(error)}`);
     }
     this.#outbox.flush();
-    this.#post({ type: 'closed' });
-    this.#port.close();
-  }
-
-  #post(message: FromWorker<Info>): void {
-    this.#port.postMessage(message);
+    this.#channel.post(new PacketWriter(FROM_WORKER.closed));
+    this.#channel.close();
   }
 }
 
-/** Halves the event loop's p99 of the main thread under load. Elsewhere than on Linux niceness is the process's, not the thread's. */
-function lowerPriority(): void {
-  if (process.platform !== 'linux') return;
-  try {
-    setPriority(0, 10);
-  } catch {
-    // A sandbox may forbid the call; the worker serves as well at its old priority.
-  }
+function readItems(packet: PacketReader): BatchItem[] {
+  const count = packet.count(packet.left);
+  const items: BatchItem[] = [];
+  while (items.length < count) items.push(readItem(packet, count > 1));
+  return items;
 }
