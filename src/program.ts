@@ -4,6 +4,7 @@ import { benchCommand } from './commands/bench.js';
 import { handlerCommand } from './commands/handler.js';
 import { predictCommand, type Terminal } from './commands/predict.js';
 import { serveCommand } from './commands/serve.js';
+import { tuneCommand } from './commands/tune.js';
 
 const EXAMPLES = `
 Examples:
@@ -20,7 +21,7 @@ function createProgram(terminal: Terminal, finish: (code: number) => void): Comm
     .enablePositionalOptions()
     .version(`marline ${VERSION}`, '-v, --version')
     .addHelpText('after', EXAMPLES);
-  const commands = [serveCommand, predictCommand, benchCommand, handlerCommand];
+  const commands = [serveCommand, predictCommand, benchCommand, tuneCommand, handlerCommand];
   for (const command of commands.map((make) => make(terminal))) {
     program.addCommand(command.showHelpAfterError(`(marline ${command.name()} --help shows all options)`));
   }
