@@ -71,6 +71,11 @@ export class Comparison {
     return PEERS.filter(({ id }) => this.series(model, id, 8, cpuMs).size > 0);
   }
 
+  /** The largest difference of an answer from the raw loop's, as a share of the largest number. */
+  get difference(): number {
+    return Math.max(0, ...this.servers.map(({ difference }) => difference));
+  }
+
   series(model: BenchModel, peer: string, connections: number, pick: Pick): Series {
     const own = this.measures.filter(
       (measure) =>

@@ -34,7 +34,7 @@ export function describeMachine(): Machine {
     fastify: versionOf('fastify'),
     wrk: /debian\/[\w.-]+|\d+\.\d+\S*/.exec(firstLine('wrk', ['--version'], 'wrk'))?.[0] ?? 'unknown',
     java: /"(.+?)"/.exec(java)?.[1] ?? 'unknown',
-    commit: firstLine('git', ['rev-parse', '--short', 'HEAD'], 'git'),
+    commit: firstLine('git', ['describe', '--always', '--dirty'], 'git'),
     load: loadavg()[0] ?? Number.NaN,
   };
 }

@@ -8,11 +8,13 @@ import { PEERS } from './peers/all.js';
 import { cpuPlot, throughputPlot } from './plots.js';
 import type { ResultRecord } from './results.js';
 import { CONNECTIONS, RAW } from './rounds.js';
-import { aims, losses } from './verdicts.js';
+import { OURS, aims, losses } from './verdicts.js';
 
 const DOCUMENT = `${ROOT}docs/performance.md`;
 const PLOTS = `${ROOT}docs/performance`;
 const BEGIN = '<!-- peers:begin: written by npm run bench:peers, do not edit -->';
+/** A quiet machine does less than this beside the measurement, in cores. */
+const QUIET_CORES = 0.1;
 const END = '<!-- peers:end -->';
 
 /** Writes the plots, and the part of docs/performance.md between its two markers. */
@@ -33,6 +35,7 @@ export async function writeReport(records: readonly ResultRecord[]): Promise<voi
 
 function sections(comparison: Comparison, machine: Machine, startedAt: string): string[] {
   const lost = losses(comparison);
+  const measured = comparison.measures.some(({ peer }) => peer === OURS);
   return [
     '## Beside its peers, in one run',
     introduction(comparison, machine, startedAt),
@@ -41,7 +44,7 @@ function sections(comparison: Comparison, machine: Machine, startedAt: string): 
     '### Aims',
     aims(comparison),
     '### Where Marline loses',
-    lost.length === 0 ? 'In no figure below.' : lost.join('\n'),
+    lost.length > 0 ? lost.join('\n') : measured ? 'In no figure below.' : 'It was not measured.',
     ...comparison.models.flatMap((model) => [
       `### ${model.title}`,
       modelTable(comparison, model),
@@ -54,24 +57,30 @@ function sections(comparison: Comparison, machine: Machine, startedAt: string): 
   ];
 }
 
-function introduction(
-  { measures, runs, void: voided }: Comparison,
-  machine: Machine,
-  startedAt: string,
-): string {
+function introduction(comparison: Comparison, machine: Machine, startedAt: string): string {
+  const { measures, runs, void: voided } = comparison;
   const others = measures.map((measure) => measure.others);
   const steal = measures.map((measure) => measure.steal);
   const rounds = new Set(measures.map(({ round }) => round)).size;
   const cores = (values: readonly number[]) =>
     `${digits(median(values))} (at most ${digits(Math.max(...values))})`;
-  return [
+  const lines = [
     `${rounds} interleaved ${rounds === 1 ? 'round' : 'rounds'} on ${startedAt.slice(0, 10)}, commit ${machine.commit}: ${machine.cores} shared cores (${machine.cpu}), ${machine.memoryGb} GB,`,
     `Linux ${machine.kernel}, Node.js ${machine.node}, ONNX Runtime ${machine.onnxruntime}, Fastify ${machine.fastify}, Java ${machine.java}, wrk ${machine.wrk}.`,
     `Load average before the run ${digits(machine.load)}; while a server was measured, everything else on the machine used ${cores(others)} cores,`,
     `and its host took away ${cores(steal)}.`,
-    `Figures are medians (range) over the rounds. ${voided.length === 0 ? 'No request failed often enough to void a measurement.' : `${voided.length} measurements are void because requests failed: ${[...new Set(voided.map(({ model, peer }) => `${peer} on ${model}`))].join(', ')}.`}`,
-    ...(runs.length > 1 ? [`The run was interrupted and taken up again ${runs.length - 1} times.`] : []),
-  ].join('\n');
+    `Figures are medians (range) over the rounds. ${comparison.difference === 0 ? "Every answer was the raw loop's to the last bit." : `No answer differed from the raw loop's by more than ${comparison.difference.toExponential(0)} of the largest number.`}`,
+  ];
+  if (median(others) > QUIET_CORES) {
+    lines.push(
+      '**The machine was not quiet: times and rates are worth little, CPU per request somewhat more.**',
+    );
+  }
+  if (runs.length > 1) lines.push(`The run was interrupted and taken up again (${runs.length - 1}).`);
+  const hit = [...new Set(voided.map(({ model, peer }) => `${peer} on ${model}`))];
+  if (hit.length > 0)
+    lines.push(`${voided.length} measurements are void: requests failed (${hit.join(', ')}).`);
+  return lines.join('\n');
 }
 
 function modelTable(comparison: Comparison, model: BenchModel): string {
