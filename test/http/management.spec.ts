@@ -119,6 +119,7 @@ describe('management in a gateway', () => {
     await serve({ guards: [{ canActivate }] });
     const routes = [
       ['POST', '/models?url=m.mar'],
+      ['POST', '/models/plan?url=m.mar'],
       ['GET', '/models'],
       ['HEAD', '/models'],
       ['GET', '/models/m'],
@@ -146,6 +147,7 @@ describe('management in a gateway', () => {
     for (const [method, path] of [
       ['POST', '/models?url=m.mar'],
       ['POST', '/models'],
+      ['POST', '/models/plan?url=m.mar'],
       ['DELETE', '/models/m'],
     ] as const) {
       const response = await call(method, path);

@@ -10,7 +10,7 @@ export { InferenceModule } from './inference.module.js';
 export { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 export { ModelRegistry } from './model-registry.js';
 export { ModelRuntime, type ModelStatus, type WorkerInfo } from './model-runtime.js';
-export { detectDevices, type Device } from './devices.js';
+export { detectDevices, deviceName, type Device } from './devices.js';
 export { defaultMemoryBudgetMb } from './memory-budget.js';
 export { sampleInputs } from './sample-inputs.js';
 export { ServedModel, type PredictOptions } from './served-model.js';

@@ -13,10 +13,11 @@ import { MarlineError, messageOf, systemClock, toMarlineError } from '#libs/comm
 import { HandlerRegistry } from '#libs/handler';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { LoggingObserver } from './logging-observer.js';
+import { deploymentPlan, refused, type DeploymentPlan } from './deployment-plan.js';
 import { checkIsolation } from './isolation.js';
 import { MemoryBudget, folderBytes } from './memory-budget.js';
 import { modelFile } from './model-file.js';
-import type { RuntimeHost } from './model-loader.js';
+import type { RuntimeHost, RuntimeModel } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
 import { namesWorkers, resolveSettings, type RegisterRequest } from './model-settings.js';
 import { WorkerProvider } from './workers.js';
@@ -27,6 +28,8 @@ export interface Replacement {
   /** The version that is gone; `undefined` when there was none, and while it goes on in the background. */
   readonly replaced?: string;
 }
+
+type Resolved = Pick<RuntimeModel, 'name' | 'version' | 'settings' | 'plan'>;
 
 interface ModelVersions {
   defaultVersion: string;
@@ -143,6 +146,37 @@ export class ModelRegistry
     return { runtime };
   }
 
+  /**
+   * What {@link ModelRegistry.register} would do: devices, isolation, threads, batching, memory, warnings, and why it would be
+   * refused. The model itself is not loaded, nothing is registered, and nothing stays behind.
+   * @throws MarlineError `ARCHIVE_…` for an archive that cannot be read
+   */
+  async plan(request: RegisterRequest): Promise<DeploymentPlan> {
+    const archive = await this.store.open(request.url);
+    try {
+      const resolved = this.#resolve(request, archive);
+      const { settings } = resolved;
+      return deploymentPlan(
+        {
+          ...resolved,
+          url: request.url,
+          modelBytes: await modelBytesOf(archive),
+          devices: this.workers.preview(settings, settings.maxWorkers),
+        },
+        this.#host.memory,
+        this.options.shareWeightsAboveBytes,
+      );
+    } catch (error) {
+      return {
+        modelUrl: request.url,
+        warnings: archive.config.warnings,
+        ...refused(toMarlineError(error)),
+      };
+    } finally {
+      await archive.release();
+    }
+  }
+
   /** @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND` */
   get(name: string, version?: string): ModelRuntime {
     const model = this.#model(name);
@@ -254,7 +288,8 @@ export class ModelRegistry
     return model;
   }
 
-  #add(request: RegisterRequest, archive: ModelArchive, modelBytes: number): ModelRuntime {
+  /** What a registration comes to, checked. */
+  #resolve(request: RegisterRequest, archive: ModelArchive): Resolved {
     const { name, version } = validateManifest(archive, request);
     if (this.#models.get(name)?.versions.has(version) === true) {
       throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
@@ -265,6 +300,11 @@ export class ModelRegistry
     });
     const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });
     checkIsolation(settings, plan, archive);
+    return { name, version, settings, plan };
+  }
+
+  #add(request: RegisterRequest, archive: ModelArchive, modelBytes: number): ModelRuntime {
+    const { name, version, settings, plan } = this.#resolve(request, archive);
     const runtime = new ModelRuntime(
       { name, version, archive, settings, plan, modelBytes, loadedAtStartup: request.atStartup === true },
       this.#host,

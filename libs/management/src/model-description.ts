@@ -1,4 +1,4 @@
-import type { ModelRuntime, WorkerInfo } from '#libs/inference';
+import { deviceName, type ModelRuntime, type WorkerInfo } from '#libs/inference';
 
 /** One version as `GET /models/{model}` shows it; fields and their order are TorchServe's. */
 export type ModelDescription = Readonly<Record<string, unknown>>;
@@ -34,6 +34,28 @@ export function describeModel(runtime: ModelRuntime): ModelDescription {
     loadedAtStartup: runtime.loadedAtStartup,
     workers: runtime.workers().map(describeWorker),
     jobQueueStatus: runtime.queue(),
+    // Ours, and only where the archive has the section.
+    marline: hasEngineSection(runtime) ? engineOf(runtime) : undefined,
+  };
+}
+
+function hasEngineSection({ settings }: ModelRuntime): boolean {
+  return Object.keys(settings.config.engine ?? {}).length > 0;
+}
+
+/** How the model is run, every value filled. */
+function engineOf({ settings }: ModelRuntime): Readonly<Record<string, unknown>> {
+  const { placement, config } = settings;
+  return {
+    isolation: settings.isolation,
+    intraOpThreads: settings.intraOpThreads,
+    batching: config.engine.batching ?? 'fixed',
+    devices: placement.devices?.map(deviceName),
+    instancesPerDevice: placement.devices && (placement.instancesPerDevice ?? 1),
+    cpuFallback: config.engine.cpuFallback ?? false,
+    memoryLimitMb: settings.memoryLimitMb,
+    scaleUpQueueMs: settings.scaleUpQueueMs,
+    scaleDownIdleSec: settings.scaleDownIdleMs / 1000,
   };
 }
 

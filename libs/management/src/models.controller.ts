@@ -58,6 +58,15 @@ export class ModelsController {
     }
   }
 
+  /** Ours: what a registration with the same parameters would do. Nothing is registered. */
+  @Post('plan')
+  @RawBody()
+  async plan(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    this.#assertModelApi();
+    const parameters = readParameters(RegisterModelDto, await sourceOf(request));
+    sendJson(reply, 200, await this.registry.plan(parameters));
+  }
+
   /** The default versions by name, a page at a time. */
   @Get()
   @RawBody()
