@@ -83,21 +83,22 @@ export function isDType(text: string): text is DType {
  * @throws MarlineError `INVALID_INPUT` when a dimension is no whole number ≥ 0 or the product exceeds {@link MAX_ELEMENTS}
  */
 export function elementCount(shape: readonly number[]): number {
-  let count = 1n;
+  let count = 1;
   for (const dimension of shape) {
     if (!Number.isSafeInteger(dimension) || dimension < 0) {
       throw new MarlineError('INVALID_INPUT', {
         reason: `Shape [${shape}] has the dimension ${dimension}; a dimension is a whole number from 0 up.`,
       });
     }
-    count *= BigInt(dimension);
+    count *= dimension;
   }
-  if (count > BigInt(MAX_ELEMENTS)) {
-    throw new MarlineError('INVALID_INPUT', {
-      reason: `Shape [${shape}] has ${count} elements; at most ${MAX_ELEMENTS} are allowed.`,
-    });
-  }
-  return Number(count);
+  // Also not for NaN, which 0 times infinity is.
+  if (count <= MAX_ELEMENTS) return count;
+  const exact = shape.reduce((product, dimension) => product * BigInt(dimension), 1n);
+  if (exact <= BigInt(MAX_ELEMENTS)) return Number(exact);
+  throw new MarlineError('INVALID_INPUT', {
+    reason: `Shape [${shape}] has ${exact} elements; at most ${MAX_ELEMENTS} are allowed.`,
+  });
 }
 
 /**
