@@ -125,6 +125,16 @@ export function bodyItem(
   };
 }
 
+/** A request of the open inference protocol: its JSON, and what stands behind it. */
+export function protocolItem(id: string, json: unknown, ...tails: readonly Uint8Array[]): HandlerItem {
+  const head = Buffer.from(typeof json === 'string' ? json : JSON.stringify(json));
+  const body = new Uint8Array(Buffer.concat([head, ...tails]));
+  return {
+    id,
+    input: { kind: 'protocol', body, ...(tails.length === 0 ? {} : { jsonBytes: head.byteLength }) },
+  };
+}
+
 export function tensorItem(id: string, tensors: Tensors): HandlerItem {
   return { id, input: { kind: 'tensors', tensors } };
 }
@@ -147,14 +157,16 @@ export async function runBatch(
     setup = demoSetup(),
     output = 'bytes' as const,
     sink = new RecordingSink(),
+    recycle = () => {},
   }: {
     model?: ModelBinding;
     setup?: HandlerSetup;
     output?: 'bytes' | 'value';
     sink?: RecordingSink;
+    recycle?: (buffer: ArrayBuffer) => void;
   } = {},
 ): Promise<RecordingSink> {
-  await new HandlerRunner(handler, { setup, binding: model, output }).run(items, sink);
+  await new HandlerRunner(handler, { setup, binding: model, output, recycle }).run(items, sink);
   return sink;
 }
 

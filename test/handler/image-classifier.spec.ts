@@ -96,7 +96,7 @@ describe('image_classifier', () => {
   it('answers with class numbers in order of probability when there are no labels', async () => {
     const sink = await classify([bodyItem('a', 'image/jpeg', photo('coffee.jpg'))], setup);
     const result = sink.results.get('a');
-    const text = result?.output.kind === 'bytes' ? new TextDecoder().decode(result.output.bytes) : '';
+    const text = result?.output.kind === 'text' ? result.output.text : '';
     const probabilities = [...text.matchAll(/"\d+": ([\d.e-]+)/g)].map((match) => Number(match[1]));
     expect(text).toMatch(/^{\n {2}"967": 0\.9/);
     expect(probabilities).toHaveLength(5);

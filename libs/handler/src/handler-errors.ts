@@ -48,6 +48,15 @@ export function isOutOfMemory(error: unknown): boolean {
   return /CUDA|out of memory|failed to allocate memory/i.test(text);
 }
 
+/**
+ * True when a run of several items failed in a way that one of them alone may have caused: the others are then worth runs of
+ * their own. Not when memory ran out, time is up or the model is no good.
+ */
+export function isRefusedItem(error: unknown): boolean {
+  if (isMarlineError(error)) return error.code === 'PREDICTION_FAILED' || error.code === 'INVALID_INPUT';
+  return !isOutOfMemory(error);
+}
+
 // By name and field, because an archive may carry a copy of this class.
 function isPredictionException(error: unknown): error is PredictionException {
   return error instanceof Error && error.name === 'PredictionException' && 'errorCode' in error;

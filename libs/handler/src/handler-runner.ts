@@ -9,7 +9,7 @@ import {
   type RawInput,
   type Tensors,
 } from '#libs/common';
-import type { BaseHandler, HandlerRequest, RequestValue } from './base-handler.js';
+import { BaseHandler, type HandlerRequest, type RequestValue } from './base-handler.js';
 import type { RequestsContext } from './context.js';
 import {
   AnsweringContext,
@@ -23,6 +23,8 @@ import { checkInputs } from './input-check.js';
 import { encodeOutput } from './output-encoding.js';
 import { decodeRequest, itemInput } from './request-decoding.js';
 import { RunCollector } from './run-collector.js';
+import { TensorArena } from './tensor-arena.js';
+import { TensorLane, isTensorBody } from './tensor-lane.js';
 
 /** What a {@link HandlerRunner} works with. */
 export interface HandlerRunnerOptions {
@@ -30,18 +32,26 @@ export interface HandlerRunnerOptions {
   readonly binding: ModelBinding;
   /** `bytes`: answers are encoded for the wire. `value`: they stay as the hook returned them, for a handler on the main thread. */
   readonly output: 'bytes' | 'value';
+  /** Gets the buffer of a large body that the run is done with, for the next one. */
+  readonly recycle?: (buffer: ArrayBuffer) => void;
 }
 
 /**
  * Takes batches through the hooks of a handler, and gives every item exactly one result or error.
  *
  * Items run side by side, each through preprocess, inference and postprocess, and fail alone; their runs of the model
- * are stacked. A handler with `handle` gets the whole batch. Tensors pass preprocess and postprocess by.
+ * are stacked. A handler with `handle` gets the whole batch. Tensors pass preprocess and postprocess by, and what needs no hook
+ * of a handler at all takes the lane of its own.
  */
 export class HandlerRunner {
   readonly #handler: BaseHandler | undefined;
   readonly #options: HandlerRunnerOptions;
   readonly #binding: ModelBinding;
+  readonly #lane: TensorLane;
+  /** True when `inference` is the one that runs the model and does nothing else. */
+  readonly #infersPlainly: boolean;
+  /** True for the built-in handler `tensor`, all of whose hooks the lane stands for. */
+  readonly #isTensorHandler: boolean;
   /** Errors that arose in our own code under a hook, and so are ours to word. */
   readonly #ours = new WeakSet<MarlineError>();
   #lastRun: Promise<unknown> = Promise.resolve();
@@ -52,6 +62,19 @@ export class HandlerRunner {
     this.#options = options;
     const { inputs, outputs } = options.binding;
     this.#binding = { inputs, outputs, run: (tensors) => this.#runModel(tensors) };
+    this.#infersPlainly = handler === undefined || handler.inference === BaseHandler.prototype.inference;
+    this.#isTensorHandler =
+      handler !== undefined &&
+      Object.getPrototypeOf(handler) === BaseHandler.prototype &&
+      Object.keys(handler).length === 0;
+    const { setup, output, recycle } = options;
+    this.#lane = new TensorLane({
+      setup,
+      binding: this.#binding,
+      // On the main thread the batcher keeps the tensors, and runs overlap.
+      ...(output === 'bytes' ? { arena: new TensorArena() } : {}),
+      ...(recycle === undefined ? {} : { recycle }),
+    });
   }
 
   /**
@@ -70,8 +93,48 @@ export class HandlerRunner {
     }
   }
 
-  /** Never rejects. Does not return before the last hook has: ending one that never does is up to the caller. */
+  /**
+   * Takes items through their hooks, in runs of at most `batchSize`, one after the other; the sink has the results of one, and how
+   * long it took, before the next begins. A handler on the main thread gets all items at once: its batcher made them a batch.
+   *
+   * Never rejects. Does not return before the last hook has: ending one that never does is up to the caller.
+   */
   async run(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
+    const { output, setup } = this.#options;
+    const size = output === 'value' ? items.length : Math.max(1, setup.systemProperties.batchSize);
+    for (let from = 0; from < items.length; from += size) {
+      const batch = items.length <= size ? items : items.slice(from, from + size);
+      const start = performance.now();
+      await this.#runBatchOf(batch, sink);
+      sink.ran(batch.length, performance.now() - start);
+    }
+  }
+
+  async #runBatchOf(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
+    const hooked = items.filter((item) => !this.#isForLane(item.input));
+    if (hooked.length === 0) return this.#lane.run(items, sink);
+    if (hooked.length < items.length)
+      await this.#lane.run(
+        items.filter((item) => this.#isForLane(item.input)),
+        sink,
+      );
+    await this.#runHooks(hooked, sink);
+  }
+
+  #isForLane(input: HandlerItem['input']): boolean {
+    switch (input.kind) {
+      case 'protocol':
+        return true;
+      case 'tensors':
+        return this.#infersPlainly;
+      case 'raw':
+        return this.#isTensorHandler && this.#options.output === 'bytes' && isTensorBody(input);
+      case 'value':
+        return false;
+    }
+  }
+
+  async #runHooks(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
     const batch =
       this.#handler?.handle === undefined ? [] : items.filter(({ input }) => input.kind !== 'tensors');
     const single = batch.length === 0 ? items : items.filter(({ input }) => input.kind === 'tensors');
@@ -122,7 +185,7 @@ export class HandlerRunner {
       );
     }
     const value =
-      input.kind === 'value' ? (input.value as RequestValue) : itemInput(decodeRequest(rawOf(input)));
+      input.kind === 'value' ? (input.value as RequestValue) : itemInput(decodeRequest(input as RawInput));
     if (context.getRequestHeader(0, 'explain') === 'True') {
       if (handler.explain === undefined) {
         throw this.#fail(
@@ -205,16 +268,6 @@ export class HandlerRunner {
     if (isMarlineError(error)) this.#ours.add(error);
     return error;
   }
-}
-
-/** A protocol's body is read as the JSON body that it is. */
-function rawOf(input: HandlerItem['input'] & { readonly kind: 'raw' | 'protocol' }): RawInput {
-  if (input.kind === 'raw') return input;
-  return {
-    kind: 'raw',
-    headers: '',
-    parameters: [{ name: 'body', contentType: 'application/json', value: input.body }],
-  };
 }
 
 function requestOf(input: HandlerItem['input']): HandlerRequest {

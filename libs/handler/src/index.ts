@@ -18,6 +18,7 @@ export type {
 export type { HandlerSetup, ModelBinding } from './handler-context.js';
 export { HandlerRunner } from './handler-runner.js';
 export { encodeOutput } from './output-encoding.js';
+export { DATATYPES } from './datatypes.js';
 export { encodeTensors } from './tensor-json.js';
 export { HandlerRegistry, type HandlerPlan, type WorkerHandlerRef } from './handler-registry.js';
 export { HandlerModule } from './handler.module.js';

@@ -25,32 +25,46 @@ export function checkInputs(tensors: Tensors, inputs: readonly TensorMetadata[])
       throw invalid(`Input "${name}": ${(error as Error).message}`);
     }
   }
+  checkFit(tensors, inputs);
+}
+
+/**
+ * The same for tensors that are known to be sound in themselves.
+ * @throws MarlineError `INVALID_INPUT`
+ */
+export function checkFit(tensors: Tensors, inputs: readonly TensorMetadata[]): void {
   if (inputs.length === 0) return;
-  const known = new Map(inputs.map((input) => [input.name, input]));
-  for (const name of Object.keys(tensors)) {
-    if (!known.has(name))
-      throw invalid(`The model has no input "${name.slice(0, 40)}"; it takes ${listed(inputs)}.`);
-  }
+  let found = 0;
+  let problem: MarlineError | undefined;
   for (const input of inputs) {
     const given = Object.hasOwn(tensors, input.name) ? tensors[input.name] : undefined;
-    if (given === undefined)
-      throw invalid(`Input "${input.name}" is missing; the model takes ${listed(inputs)}.`);
-    if (!fits(given, input)) {
-      throw invalid(
-        `Input "${input.name}" must be ${input.dtype} ${shapeText(input.shape)}, got ${given.dtype} ${shapeText(given.shape)}.`,
-      );
-    }
+    if (given !== undefined) found++;
+    if (problem !== undefined || (given !== undefined && fits(given, input))) continue;
+    problem = invalid(
+      given === undefined
+        ? `Input "${input.name}" is missing; the model takes ${listed(inputs)}.`
+        : `Input "${input.name}" must be ${input.dtype} ${shapeText(input.shape)}, got ${given.dtype} ${shapeText(given.shape)}.`,
+    );
   }
+  const names = Object.keys(tensors);
+  // A name that is none explains best why another is missing.
+  if (names.length > found) {
+    const unknown = names.find((name) => inputs.every((input) => input.name !== name)) ?? '';
+    throw invalid(`The model has no input "${unknown.slice(0, 40)}"; it takes ${listed(inputs)}.`);
+  }
+  if (problem !== undefined) throw problem;
 }
 
 function fits({ dtype, shape }: Tensor, input: TensorMetadata): boolean {
   if (dtype !== input.dtype) return false;
   // A shape without dimensions is a scalar, or one that the model leaves open: ONNX Runtime tells them apart when it runs.
   if (input.shape.length === 0) return true;
-  return (
-    shape.length === input.shape.length &&
-    input.shape.every((dimension, axis) => isFree(dimension) || dimension === shape[axis])
-  );
+  if (shape.length !== input.shape.length) return false;
+  for (let axis = 0; axis < shape.length; axis++) {
+    const dimension = input.shape[axis];
+    if (dimension !== shape[axis] && !isFree(dimension)) return false;
+  }
+  return true;
 }
 
 function listed(inputs: readonly TensorMetadata[]): string {

@@ -3,7 +3,7 @@ import { encodeOutput } from './output-encoding.js';
 
 const textOf = (value: unknown): string => {
   const output = encodeOutput(value);
-  return output.kind === 'bytes' ? new TextDecoder().decode(output.bytes) : '';
+  return output.kind === 'text' ? output.text : '';
 };
 
 describe('encodeOutput', () => {
@@ -12,12 +12,15 @@ describe('encodeOutput', () => {
     expect(encodeOutput(bytes)).toEqual({ kind: 'bytes', bytes, encoding: 'binary' });
   });
 
-  it('writes a string as UTF-8', () => {
-    expect(encodeOutput('ü€')).toEqual({
+  it('leaves a string a string, until it is so long that UTF-8 bytes are cheaper to move', () => {
+    expect(encodeOutput('ü€')).toEqual({ kind: 'text', text: 'ü€', encoding: 'text' });
+    const long = '€'.repeat(16 * 1024 + 1);
+    expect(encodeOutput(long)).toEqual({
       kind: 'bytes',
-      bytes: new TextEncoder().encode('ü€'),
+      bytes: new TextEncoder().encode(long),
       encoding: 'text',
     });
+    expect(encodeOutput([long])).toMatchObject({ kind: 'bytes', encoding: 'json' });
   });
 
   // Texts as TorchServe answered them.

@@ -1,5 +1,8 @@
 import { MarlineError, type ItemOutput } from '#libs/common';
 
+/** The longest answer that stays a string: a longer one costs less as bytes, which are moved to another thread and not copied. */
+const MAX_TEXT = 16 * 1024;
+
 /** As deep as Python's own encoder goes; a deeper answer is a cycle in disguise or a mistake. */
 const MAX_DEPTH = 1000;
 
@@ -15,18 +18,23 @@ export function encodeOutput(value: unknown): ItemOutput {
   if (value instanceof Uint8Array) return { kind: 'bytes', bytes: value, encoding: 'binary' };
   if (value instanceof ArrayBuffer)
     return { kind: 'bytes', bytes: new Uint8Array(value), encoding: 'binary' };
-  if (typeof value === 'string') return { kind: 'bytes', bytes: encode(value), encoding: 'text' };
+  if (typeof value === 'string') return textOutput(value, 'text');
   try {
-    return { kind: 'bytes', bytes: encode(toJson(value, '\n', [])), encoding: 'json' };
+    return jsonOutput(toJson(value, '\n', []));
   } catch (cause) {
     throw new MarlineError('OUTPUT_NOT_SERIALIZABLE', {}, { cause });
   }
 }
 
+/** JSON as an answer: a string, or bytes when it is long. */
+export function jsonOutput(json: string): ItemOutput {
+  return textOutput(json, 'json');
+}
+
 function toJson(value: unknown, newline: string, parents: readonly unknown[]): string {
   switch (typeof value) {
     case 'string':
-      return quote(value);
+      return quoteAscii(value);
     case 'number':
       return Number.isFinite(value) ? String(value) : 'null';
     case 'boolean':
@@ -51,7 +59,7 @@ function compound(value: object, newline: string, parents: readonly unknown[]): 
   if ('toJSON' in value && typeof value.toJSON === 'function') {
     return toJson((value.toJSON as () => unknown)(), newline, path);
   }
-  const members = entriesOf(value).map(([key, item]) => `${quote(key)}: ${toJson(item, inner, path)}`);
+  const members = entriesOf(value).map(([key, item]) => `${quoteAscii(key)}: ${toJson(item, inner, path)}`);
   return wrap('{', members, '}', newline);
 }
 
@@ -76,13 +84,15 @@ function isTypedArray(value: object): boolean {
   return ArrayBuffer.isView(value) && !(value instanceof DataView);
 }
 
-function quote(text: string): string {
+/** A string of JSON, all beyond ASCII escaped. */
+export function quoteAscii(text: string): string {
   return JSON.stringify(text).replace(
     /[\u007f-\uffff]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
-function encode(text: string): Uint8Array {
-  return new TextEncoder().encode(text);
+function textOutput(text: string, encoding: 'json' | 'text'): ItemOutput {
+  if (text.length <= MAX_TEXT) return { kind: 'text', text, encoding };
+  return { kind: 'bytes', bytes: new TextEncoder().encode(text), encoding };
 }

@@ -1,6 +1,6 @@
-import { isMarlineError, type Tensors } from '#libs/common';
+import type { Tensors } from '#libs/common';
 import type { ModelBinding } from './handler-context.js';
-import { isOutOfMemory } from './handler-errors.js';
+import { isRefusedItem } from './handler-errors.js';
 import { isStackable, rowCount, split, stack, stackingKey } from './stacking.js';
 
 interface Waiting {
@@ -103,7 +103,7 @@ export class RunCollector {
       const outputs = split(await this.binding.run(stack(bucket.map((run) => run.inputs))), rows);
       for (const [index, run] of bucket.entries()) run.resolve(outputs[index] ?? {});
     } catch (error) {
-      if (bucket.length > 1 && !isMarlineError(error) && !isOutOfMemory(error)) {
+      if (bucket.length > 1 && isRefusedItem(error)) {
         // The model itself refused one of the items (an index out of range, say): alone, the others still succeed.
         for (const run of bucket) await this.#runBucket([run]);
         return;

@@ -2,16 +2,73 @@ import {
   MarlineError,
   arrayTypeOf,
   elementCount,
+  type DType,
   type Tensor,
   type TensorData,
   type TensorMetadata,
   type Tensors,
 } from '#libs/common';
+import { ownTensors } from './run-part.js';
 import { isFree, shapeText } from './shape.js';
+import type { TensorArena } from './tensor-arena.js';
+
+type NumericArray = Exclude<TensorData, string[]>;
 
 /** True when the model lets its first dimension grow for every input: only then can items share a run. */
 export function isStackable(inputs: readonly TensorMetadata[]): boolean {
   return inputs.length > 0 && inputs.every((input) => isFree(input.shape[0]));
+}
+
+/**
+ * True when two items that fit the model's inputs can share a run: all dimensions but the first agree, and each item has as
+ * many rows in one input as in the other.
+ */
+export function sharesRun(a: Tensors, b: Tensors, inputs: readonly TensorMetadata[]): boolean {
+  const first = inputs[0]?.name ?? '';
+  const [rowsA, rowsB] = [a[first]?.shape[0], b[first]?.shape[0]];
+  for (const { name } of inputs) {
+    const [shapeA, shapeB] = [a[name]?.shape, b[name]?.shape];
+    if (shapeA === undefined || shapeB === undefined || shapeA.length !== shapeB.length) return false;
+    if (shapeA[0] === undefined || shapeA[0] !== rowsA || shapeB[0] !== rowsB) return false;
+    for (let axis = 1; axis < shapeA.length; axis++) if (shapeA[axis] !== shapeB[axis]) return false;
+  }
+  return true;
+}
+
+/**
+ * Joins the tensors of items that {@link sharesRun} along their first dimension.
+ * @param arena memory for what has to be copied; what lies side by side in it already is not
+ */
+export function stackRows(
+  items: readonly Tensors[],
+  inputs: readonly TensorMetadata[],
+  arena?: TensorArena,
+): Tensors {
+  return Object.fromEntries(
+    inputs.map(({ name }) => [
+      name,
+      concat(
+        items.map((item) => item[name] as Tensor),
+        arena,
+      ),
+    ]),
+  );
+}
+
+/**
+ * @param total rows of the inputs
+ * @throws MarlineError `MODEL_INVALID` when an output has no row for each row of the inputs
+ */
+export function assertBatchAxis(outputs: Tensors, total: number): void {
+  for (const name of Object.keys(outputs)) {
+    const { shape } = outputs[name] as Tensor;
+    if (shape[0] === total) continue;
+    throw new MarlineError('MODEL_INVALID', {
+      reason:
+        `The model answered a batch of ${total} with output "${name}" of shape ${shapeText(shape)}; its first dimension must be ${total}. ` +
+        'Set batchSize to 1 for a model without a batch axis.',
+    });
+  }
 }
 
 /**
@@ -42,33 +99,30 @@ export function stack(items: readonly Tensors[]): Tensors {
  * @throws MarlineError `MODEL_INVALID` when an output has no row for each row of the inputs
  */
 export function split(outputs: Tensors, rows: readonly number[]): Tensors[] {
-  const total = rows.reduce((sum, count) => sum + count, 0);
-  for (const [name, { shape }] of Object.entries(outputs)) {
-    if (shape[0] === total) continue;
-    throw new MarlineError('MODEL_INVALID', {
-      reason:
-        `The model answered a batch of ${total} with output "${name}" of shape ${shapeText(shape)}; its first dimension must be ${total}. ` +
-        'Set batchSize to 1 for a model without a batch axis.',
-    });
-  }
+  assertBatchAxis(
+    outputs,
+    rows.reduce((sum, count) => sum + count, 0),
+  );
   let start = 0;
   return rows.map((count) => {
-    const from = start;
+    const part = ownTensors({ outputs, rows: { start, count } });
     start += count;
-    return Object.fromEntries(
-      Object.entries(outputs).map(([name, output]) => [name, part(output, from, count)]),
-    );
+    return part;
   });
 }
 
-function concat(parts: readonly Tensor[]): Tensor {
+function concat(parts: readonly Tensor[], arena?: TensorArena): Tensor {
   const [first] = parts;
   if (first === undefined) throw new RangeError('Nothing to stack.');
-  const rows = parts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
-  const shape = [rows, ...first.shape.slice(1)];
   const { dtype } = first;
+  const shape = first.shape.slice();
+  shape[0] = 0;
+  for (const part of parts) shape[0] += part.shape[0] ?? 0;
   if (dtype === 'string') return { dtype, shape, data: parts.flatMap(({ data }) => data as string[]) };
-  const data = new (arrayTypeOf(dtype))(elementCount(shape));
+  const count = elementCount(shape);
+  const joined = sideBySide(dtype, parts, count);
+  if (joined !== undefined) return { dtype, shape, data: joined };
+  const data = arena?.take(dtype, count) ?? new (arrayTypeOf(dtype))(count);
   let offset = 0;
   for (const part of parts) {
     data.set(part.data as never, offset);
@@ -77,10 +131,18 @@ function concat(parts: readonly Tensor[]): Tensor {
   return { dtype, shape, data };
 }
 
-function part({ dtype, shape, data }: Tensor, from: number, count: number): Tensor {
-  const [, ...rest] = shape;
-  const size = elementCount(rest);
-  // A copy: a view would take the whole batch's buffer along when it is sent to another thread.
-  const own: TensorData = data.slice(from * size, (from + count) * size);
-  return { dtype, shape: [count, ...rest], data: own };
+/** One view of parts that lie one behind the other in one buffer; `undefined` when they do not. */
+function sideBySide(
+  dtype: Exclude<DType, 'string'>,
+  parts: readonly Tensor[],
+  count: number,
+): NumericArray | undefined {
+  const arrays = parts.map(({ data }) => data as NumericArray);
+  const { buffer, byteOffset } = arrays[0] as NumericArray;
+  let end = byteOffset;
+  for (const array of arrays) {
+    if (array.buffer !== buffer || array.byteOffset !== end) return undefined;
+    end += array.byteLength;
+  }
+  return new (arrayTypeOf(dtype))(buffer as ArrayBuffer, byteOffset, count);
 }

@@ -2,7 +2,8 @@ import { MarlineError, type Tensor, type TensorMetadata, type Tensors } from '#l
 import { BaseHandler } from '../base-handler.js';
 import type { ModelContext, RequestsContext } from '../context.js';
 import { isFree, nestedShape, shapeText } from '../shape.js';
-import { plainValues, tensorOf } from '../tensor-json.js';
+import { tensorOf } from '../element-values.js';
+import { plainValues } from '../tensor-json.js';
 import { labelAt, readLabels, type Labels } from './labels.js';
 
 const SIDE = 224;
