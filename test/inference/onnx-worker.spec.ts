@@ -106,7 +106,7 @@ describe('the worker thread of a model', () => {
     const { outcome, run } = await start(null, handler);
     expect(outcome).toMatchObject({ kind: 'ready', info: { inputs: [], outputs: [] } });
     const [answer] = await run(body('{}'));
-    expect(new TextDecoder().decode((answer as { output: { bytes: Uint8Array } }).output.bytes)).toBe('free');
+    expect(answer).toMatchObject({ output: { text: 'free' } });
   });
 
   it('tells inputs and outputs when it is ready and runs tensors as one batch', async () => {
@@ -129,7 +129,7 @@ describe('the worker thread of a model', () => {
         }),
       ),
     );
-    expect(answer).toMatchObject({ status: 200, output: { kind: 'bytes', encoding: 'json' } });
+    expect(answer).toMatchObject({ status: 200, output: { kind: 'text', encoding: 'json' } });
   });
 
   it('fails one item of a batch alone', async () => {

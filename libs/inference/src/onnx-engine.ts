@@ -27,6 +27,7 @@ export async function loadOnnxEngine(
       setup,
       binding: session ?? NO_MODEL,
       output: 'bytes',
+      recycle: (buffer) => host.recycle(buffer),
     });
     await runner.initialize();
     if (session !== undefined) await warmUp(session, host);

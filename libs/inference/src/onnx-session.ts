@@ -52,12 +52,17 @@ export class OnnxSession {
    * `OUT_OF_RESOURCES`
    */
   async run(tensors: Tensors): Promise<Tensors> {
-    const feeds = Object.fromEntries(
-      Object.entries(tensors).map(([name, tensor]) => [name, this.#toOrt(name, tensor)]),
-    );
+    const feeds: Record<string, Ort.Tensor> = {};
+    for (const { name } of this.inputs) {
+      const given = Object.hasOwn(tensors, name) ? tensors[name] : undefined;
+      if (given !== undefined) feeds[name] = this.#toOrt(name, given);
+    }
     try {
+      // Outputs are not preallocated: ONNX Runtime would fill ours and return a copy all the same.
       const outputs = await this.native(() => this.session.run(feeds));
-      return Object.fromEntries(this.outputs.map(({ name }) => [name, fromOrt(outputs[name])]));
+      const results: Record<string, Tensor> = {};
+      for (const { name } of this.outputs) results[name] = fromOrt(outputs[name]);
+      return results;
     } catch (error) {
       throw runFailure(error);
     }
@@ -106,7 +111,7 @@ function fromOrt(output: Ort.OnnxValue | undefined): Tensor {
     throw new MarlineError('MODEL_INVALID', {
       reason: `The model gave a tensor of type ${type}, which cannot be served.`,
     });
-  const shape = [...dims];
+  const shape = dims.slice();
   if (type !== 'float16' || data instanceof Uint16Array) return { dtype: type, shape, data };
   const halves = data as unknown as ArrayBufferView<ArrayBuffer>;
   return {
