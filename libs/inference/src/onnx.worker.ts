@@ -1,5 +1,5 @@
 import { serveWorker } from '#libs/pool';
 import { loadOnnxEngine } from './onnx-engine.js';
 
-// The entry of a worker thread.
+// The entry of a worker thread or process.
 serveWorker(loadOnnxEngine);

@@ -1,11 +1,19 @@
 import { Injectable } from '@nestjs/common';
 import type { ModelRef } from '#libs/common';
-import { ThreadWorker, type PoolWorker, type WorkerEvents } from '#libs/pool';
+import {
+  InlineWorker,
+  ProcessWorker,
+  ThreadWorker,
+  type LoadModel,
+  type PoolWorker,
+  type WorkerEvents,
+} from '#libs/pool';
 import { DevicePlacer, type Device } from './devices.js';
 import type { ModelSettings } from './model-settings.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 const FIRST_WORKER_ID = 9000;
+const ENTRY = new URL('./onnx.worker.js', import.meta.url);
 
 /** Makes the workers of all models of the process, and gives each its device. */
 @Injectable()
@@ -39,18 +47,28 @@ export class WorkerProvider {
     return this.devices.preview(settings.placement, count);
   }
 
+  /** Makes a worker where the version's isolation says. */
   create(
     id: number,
     events: WorkerEvents,
     { model, version }: ModelRef,
-    { startupTimeout }: ModelSettings,
+    { isolation, startupTimeout, memoryLimitMb }: ModelSettings,
   ): PoolWorker<WorkerModel, WorkerReady> {
-    return new ThreadWorker({
-      id,
-      entry: new URL('./onnx.worker.js', import.meta.url),
-      events,
-      startTimeoutMs: Math.max(0, startupTimeout * 1000),
-      name: `W-${id}-${model}_${version}`,
-    });
+    const common = { id, events, startTimeoutMs: Math.max(0, startupTimeout * 1000) };
+    const remote = { ...common, entry: ENTRY, name: `W-${id}-${model}_${version}` };
+    switch (isolation) {
+      case 'thread':
+        return new ThreadWorker(remote);
+      case 'process':
+        return new ProcessWorker({ ...remote, memoryLimitMb });
+      case 'none':
+        return new InlineWorker({ ...common, load: loadHere });
+    }
   }
 }
+
+/** Imported when it is needed, because only models on the main thread need it there. */
+const loadHere: LoadModel<WorkerModel, WorkerReady> = async (model, host) => {
+  const { loadOnnxEngine } = await import('./onnx-engine.js');
+  return loadOnnxEngine(model, host);
+};

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { deviceName, type ModelRuntime, type WorkerInfo } from '#libs/inference';
 
 /** One version as `GET /models/{model}` shows it; fields and their order are TorchServe's. */
@@ -65,10 +66,19 @@ function describeWorker({ id, startedAt, state, pid, gpuId }: WorkerInfo): Reado
     id: String(id),
     startTime: new Date(startedAt).toISOString(),
     status: state === 'idle' || state === 'busy' ? 'READY' : 'UNLOADING',
-    // A thread has no memory of its own that the operating system would tell.
-    memoryUsage: 0,
+    memoryUsage: pid === process.pid ? 0 : residentBytes(pid),
     pid,
     gpu: gpuId !== null,
     gpuUsage: gpuId === null ? 'N/A' : 'failed to obtained gpu usage',
   };
+}
+
+/** What the operating system tells of a worker process; a thread has no memory of its own there. 0 when it cannot be told. */
+function residentBytes(pid: number): number {
+  try {
+    const [, kilobytes] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+    return Number(kilobytes ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
 }
