@@ -9,8 +9,6 @@ export interface MeasurementOrder {
   readonly cacheDir: string;
   /** The `model-config.yaml` to measure, as text. */
   readonly config: string;
-  /** Until the engine reads it from the configuration, threads are an option of the registry. */
-  readonly intraOpThreads: number;
   /** A request's body, sent as a client would; tensors made for the model's inputs without it. */
   readonly input?: { readonly body: Uint8Array; readonly contentType: string };
   /** Requests under way at a time. */
@@ -26,7 +24,7 @@ export interface Measurement {
   readonly throughput: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** Of the whole process: workers, and the thread that calls. */
+  /** Of the thread that calls and of all workers, also of those that are processes. */
   readonly cpuMsPerRequest: number;
   readonly peakRssMb: number;
   readonly runTimes: readonly RunTimes[];

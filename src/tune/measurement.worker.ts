@@ -6,6 +6,7 @@ import { runLoad } from '../load/load-run.js';
 import { liveClock } from '../load/pacer.js';
 import { InProcessTransport, inputMaker } from './in-process-transport.js';
 import type { Measurement, MeasurementAnswer, MeasurementOrder } from './measurement.js';
+import { cpuMsOf, peakRssMbOf } from './process-usage.js';
 import { RunTimesObserver, tunedRegistry } from './tuned-registry.js';
 
 // Ctrl-C is the parent's to handle, which then ends this process; without the parent there is nothing to measure for.
@@ -27,7 +28,8 @@ async function measure(order: MeasurementOrder): Promise<Measurement> {
   // Alone, so that an input that the model refuses is told in the model's words.
   for (let count = 0; count < 3; count++) await transport.ask();
   times.clear();
-  const [cpu, before] = [process.cpuUsage(), transport.requests];
+  const workers = runtime.workers().map(({ pid }) => pid);
+  const [cpuMs, before] = [cpuMsOf(workers), transport.requests];
   const { callers, warmupMs, durationMs } = order;
   const { latencyMs } = await runLoad({
     shape: { kind: 'closed', clients: callers },
@@ -41,15 +43,14 @@ async function measure(order: MeasurementOrder): Promise<Measurement> {
     throw new MarlineError('PREDICTION_EXCEPTION', {
       reason: 'nothing was asked and answered in the time measured: allow more --seconds',
     });
-  const { user, system } = process.cpuUsage(cpu);
   return {
     inputs: runtime.metadata.inputs,
     // Little's law: exact also when only a few batches fit into the time.
     throughput: callers / (latencyMs.mean / 1000),
     p50Ms: latencyMs.p50,
     p99Ms: latencyMs.p99,
-    cpuMsPerRequest: (user + system) / 1000 / (transport.requests - before),
-    peakRssMb: process.resourceUsage().maxRSS / 1024,
+    cpuMsPerRequest: (cpuMsOf(workers) - cpuMs) / (transport.requests - before),
+    peakRssMb: peakRssMbOf(workers),
     runTimes: times.result(),
   };
 }

@@ -61,10 +61,9 @@ describe('tuneModel', () => {
   it('measures the configuration that it will write, with room for the callers', async () => {
     const machine = fakeMachine();
     await tuneModel(plan(machine, { concurrency: 50 }));
-    const { config, callers, intraOpThreads, archive } = machine.orders.at(-1)!;
-    expect({ callers, intraOpThreads, archive }).toEqual({
+    const { config, callers, archive } = machine.orders.at(-1)!;
+    expect({ callers, archive }).toEqual({
       callers: 50,
-      intraOpThreads: 1,
       archive: 'm.mar',
     });
     expect(parseModelConfig(config).raw).toEqual({

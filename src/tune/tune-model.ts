@@ -70,7 +70,6 @@ function orderOf(plan: TunePlan, setting: TuneSetting, singleMs: number): Measur
     archive: source.archive,
     cacheDir: source.cacheDir,
     config: measuredConfig(source.ownConfig, setting, callers),
-    intraOpThreads: setting.intraOpThreads,
     input,
     callers,
     warmupMs: Math.min(WARMUP.mostMs, Math.max(WARMUP.leastMs, 2 * batchMs)),

@@ -53,7 +53,7 @@ class ConfiguredStoreModule {}
 
 /** A registry without any door, for one archive under one configuration. */
 export async function tunedRegistry(
-  { modelStore, cacheDir, config, intraOpThreads, callers }: MeasurementOrder,
+  { modelStore, cacheDir, config, callers }: MeasurementOrder,
   observer: InferenceObserver,
 ): Promise<INestApplicationContext> {
   const store: DynamicModule = {
@@ -63,8 +63,7 @@ export async function tunedRegistry(
   };
   const inference = InferenceModule.registerAsync({
     imports: [store],
-    useFactory: () =>
-      Object.assign(new MarlineOptions(), { cacheDir, intraOpThreads, jobQueueSize: callers, observer }),
+    useFactory: () => Object.assign(new MarlineOptions(), { cacheDir, jobQueueSize: callers, observer }),
   });
   return NestFactory.createApplicationContext(inference, { logger: false, abortOnError: false });
 }
