@@ -51,6 +51,7 @@ const REQUESTS: readonly [string, string, Ask?][] = [
   ["Marline's paths outside the mount", '/predictions/fraud', { json: { amount: 1 } }],
   ["Marline's health outside the mount", '/health/ready'],
   ["TorchServe's ping outside the mount", '/ping'],
+  ['the open inference protocol outside the mount', '/v2/health/live'],
   ['the token route of TorchServe', '/token'],
   ['an unknown path under the mount', '/ml'],
   ['a path that is encoded wrongly', '/items/%zz'],

@@ -10,10 +10,13 @@ import {
   installRawBody,
   type PredictionAnswer,
   type PredictionRequest,
+  type ScheduleRequest,
 } from '#libs/inference';
 import { BatchingInterceptor } from '../../libs/inference/src/batching.interceptor.js';
 import { PingController } from '../../libs/inference/src/ping.controller.js';
 import { PredictionsController } from '../../libs/inference/src/predictions.controller.js';
+import { MarlineHealthIndicator } from '../../libs/serve/src/health/health.indicator.js';
+import { OipController } from '../../libs/serve/src/oip/oip.controller.js';
 import { exchange, type Exchange } from '../support/http-exchange.js';
 
 export interface EdgeOptions {
@@ -24,6 +27,8 @@ export interface EdgeOptions {
   readonly guards?: readonly CanActivate[];
   readonly mount?: string;
   readonly maxRequestSize?: number;
+  readonly clientTimeoutInMills?: number;
+  readonly schedule?: ScheduleRequest;
   /** A module of the host, with controllers, guards and filters of its own. */
   readonly host?: Type;
   readonly server?: FastifyServerOptions;
@@ -39,6 +44,11 @@ export interface EdgeApp {
   exchange(text: string): Promise<Exchange>;
   close(): Promise<void>;
 }
+
+const METADATA = {
+  inputs: [{ name: 'x', dtype: 'float32', shape: ['batch', 128] }],
+  outputs: [{ name: 'label', dtype: 'string', shape: [1] }],
+};
 
 /** An answer of bytes. */
 export function answer(text: string, part: Partial<ItemResult> = {}): PredictionAnswer {
@@ -77,13 +87,21 @@ export async function edgeApp(options: EdgeOptions = {}): Promise<EdgeApp> {
   };
 }
 
-function rootModule({ mount, host, guards, maxRequestSize = 1_000_000, ...model }: EdgeOptions): Type {
+function rootModule({
+  mount,
+  host,
+  guards,
+  maxRequestSize = 1_000_000,
+  schedule,
+  ...model
+}: EdgeOptions): Type {
   @Module({
-    controllers: [PredictionsController, PingController],
+    controllers: [PredictionsController, PingController, OipController],
     providers: [
       BatchingInterceptor,
       { provide: ModelRegistry, useValue: registryOf(model) },
-      { provide: INFERENCE_OPTIONS, useValue: { maxRequestSize } },
+      { provide: INFERENCE_OPTIONS, useValue: { maxRequestSize, schedule } },
+      { provide: MarlineHealthIndicator, useValue: healthOf(model) },
       { provide: getAccessGuardsToken(), useValue: guards },
     ],
   })
@@ -100,17 +118,29 @@ function rootModule({ mount, host, guards, maxRequestSize = 1_000_000, ...model 
   return RootModule;
 }
 
-function registryOf({ predict, remainingCapacity = 100, status = 'ready' }: EdgeOptions) {
+function healthOf({ status = 'ready' }: EdgeOptions) {
+  return { ready: () => ({ marline: { status: status === 'ready' ? 'up' : 'down' } }) };
+}
+
+function registryOf({
+  predict,
+  remainingCapacity = 100,
+  status = 'ready',
+  clientTimeoutInMills = 0,
+}: EdgeOptions) {
   const runtime = (version: string) => ({
     name: 'm',
     version,
-    settings: { clientTimeoutInMills: 0 },
+    settings: { clientTimeoutInMills },
     queue: () => ({ remainingCapacity, pendingRequests: 0 }),
-    status: () => ({ status, readyWorkers: 1 }),
+    status: () => ({ status, readyWorkers: status === 'ready' ? 1 : 0 }),
+    metadata: METADATA,
     predict: predict ?? (() => Promise.resolve(answer(version))),
   });
   return {
+    shuttingDown: false,
     names: () => ['m'],
+    versions: () => [runtime('1.0'), runtime('2.0')],
     get(model: string, version = '1.0') {
       if (model !== 'm') throw new MarlineError('MODEL_NOT_FOUND', { model });
       if (!['1.0', '2.0'].includes(version))

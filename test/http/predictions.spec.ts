@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MarlineError, type RawInput } from '#libs/common';
@@ -105,6 +106,70 @@ describe('a prediction', () => {
       'X-CuStOm': '1',
       'Content-Length': '0',
     });
+  });
+});
+
+describe('a client that says how long it waits', () => {
+  const within = (value: string) => post('/predictions/m', 'x', { 'x-request-timeout-ms': value });
+
+  it('gives the request that deadline, but no more than the model allows', async () => {
+    const requests = await serveRecorder();
+    expect((await within('60000')).status).toBe(200);
+    expect((await post('/predictions/m')).status).toBe(200);
+    await edge.close();
+    const bounded = await serveRecorder({ clientTimeoutInMills: 20_000 });
+    for (const value of ['60000', '10000']) await within(value);
+    expect((await post('/predictions/m')).status).toBe(200);
+    const deadlines = [...requests, ...bounded].map(({ deadlineMs }) => deadlineMs);
+    expect(deadlines[0]).toBeGreaterThan(20_000);
+    expect(deadlines[0]).toBeLessThanOrEqual(60_000);
+    expect(deadlines[1]).toBeUndefined();
+    expect(deadlines[2]).toBeLessThanOrEqual(20_000);
+    expect(deadlines[3]).toBeLessThanOrEqual(10_000);
+    expect(deadlines[4]).toBeLessThanOrEqual(20_000);
+  });
+
+  it.each(['0', '-1', 'soon', '1.5'])('is refused with 400 when it says %s', async (value) => {
+    const requests = await serveRecorder();
+    const response = await within(value);
+    expect(response.status).toBe(400);
+    expect(((await response.json()) as { message: string }).message).toContain('x-request-timeout-ms');
+    expect(requests).toEqual([]);
+  });
+
+  it('is answered 504 in time', async () => {
+    await serve({
+      predict: ({ deadlineMs }) => Promise.reject(new MarlineError('DEADLINE_EXCEEDED', { deadlineMs })),
+    });
+    expect((await within('5000')).status).toBe(504);
+  });
+});
+
+describe('the schedule of the application', () => {
+  it('says by the request who goes first and for whom it is', async () => {
+    const requests = await serveRecorder({
+      schedule: ({ headers }) => ({ priority: 'high', tenant: String(headers['x-team']) }),
+    });
+    await post('/predictions/m', 'x', { 'x-team': 'a' });
+    await post('/v2/models/m/infer', '{}', { 'x-team': 'b' });
+    expect(requests.map(({ priority, tenant }) => [priority, tenant])).toEqual([
+      ['high', 'a'],
+      ['high', 'b'],
+    ]);
+  });
+
+  it('refuses the request with 500 when it fails, before a body is read', async () => {
+    const requests = await serveRecorder({
+      schedule: () => {
+        throw new TypeError('secret');
+      },
+    });
+    const { text } = await edge.exchange(
+      'POST /predictions/m HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n',
+    );
+    expect(text).toMatch(/^HTTP\/1\.1 500 /);
+    expect(text).not.toContain('secret');
+    expect(requests).toEqual([]);
   });
 });
 
@@ -255,6 +320,27 @@ describe('a large body', () => {
     expect(text).toMatch(/^HTTP\/1\.1 200 /);
     expect(requests.map((request) => parametersOf(request)['body']?.length)).toEqual([size, size]);
   });
+
+  it.each([1, 65_535, 65_536, 65_537, 300_000, 1_048_576, 2_500_000])(
+    'of %d bytes is the same however it arrives, and not mixed up with others',
+    async (size) => {
+      const requests = await serveRecorder({ maxRequestSize: 3_000_000 });
+      const bodies = ['a', 'b', 'c'].map((letter) => Buffer.alloc(size, letter));
+      for (let round = 0; round < 2; round++)
+        await Promise.all(bodies.map(async (body) => (await post('/predictions/m', body)).text()));
+      for (const body of bodies) {
+        const socket = connect(edge.port, '127.0.0.1');
+        socket.write(`${head}Connection: close\r\nContent-Length: ${size}\r\n\r\n`);
+        for (let at = 0; at < size; at += 40_000) {
+          await new Promise((resolve) => socket.write(body.subarray(at, at + 40_000), resolve));
+        }
+        await once(socket.resume(), 'close');
+      }
+      const found = requests.map((request) => parametersOf(request)['body'] ?? '').toSorted();
+      expect(found.map((text) => text.length)).toEqual(Array(9).fill(size));
+      expect(found.every((text, at) => text === 'abc'.charAt(Math.floor(at / 3)).repeat(size))).toBe(true);
+    },
+  );
 
   it('is not read when its model is unknown or has no room', async () => {
     await serve({ remainingCapacity: 0 });

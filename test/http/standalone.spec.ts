@@ -74,6 +74,16 @@ describe('the standalone listeners', () => {
     expect(await outcome('/predictions/m', port, 'POST')).toEqual(NOT_FOUND);
   });
 
+  it('serve the open inference protocol with the predictions, and keep its connections after an error', async () => {
+    await serve();
+    expect(await outcome('/v2/health/live')).toEqual([200]);
+    expect(await outcome('/v2/models/m/')).toEqual([200]);
+    expect(await outcome('/v2/models/nosuch')).toEqual([404]);
+    expect(await outcome('/v2/models/m/infer', edge.port, 'POST')).toEqual([200]);
+    expect(await outcome('/v2/models/m/infer')).toEqual(NOT_ALLOWED);
+    expect(await outcome('/v2/health/live', port)).toEqual(NOT_FOUND);
+  });
+
   it('may serve several planes', async () => {
     await serve(['inference', 'management']);
     expect(await outcome('/ping', port)).toEqual([200]);

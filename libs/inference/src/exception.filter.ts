@@ -18,11 +18,15 @@ export class TorchServeExceptionFilter implements ExceptionFilter<MarlineError> 
     if (error.code === 'INTERNAL') this.#logger.error(error.cause ?? error);
     if (reply.raw.headersSent) {
       reply.raw.destroy();
-    } else if (error.code === 'PAYLOAD_TOO_LARGE') {
-      sendBareStatus(reply, error.status);
     } else {
-      sendJson(reply, error.status, errorBody(error));
+      this.answer(reply, error);
     }
+  }
+
+  /** The answer itself, for routes that give another one. */
+  protected answer(reply: FastifyReply, error: MarlineError): void {
+    if (error.code === 'PAYLOAD_TOO_LARGE') sendBareStatus(reply, error.status);
+    else sendJson(reply, error.status, errorBody(error));
   }
 }
 

@@ -23,8 +23,10 @@ export {
   type Inference,
 } from './infer.interceptor.js';
 export { TorchServeRoutes } from './torchserve-routes.js';
-export { getAccessGuardsToken } from './access.guard.js';
-export { servePlanes, usePlanes, type PlaneName } from './plane.js';
+export { AccessGuard, getAccessGuardsToken } from './access.guard.js';
+export { BatchingInterceptor, type PredictionTarget } from './batching.interceptor.js';
+export { TorchServeExceptionFilter } from './exception.filter.js';
+export { Plane, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
-export { sendJson } from './response-head.js';
+export { sendJson, sendNativeJson } from './response-head.js';
 export { torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';

@@ -26,6 +26,6 @@ import { WorkerProvider } from './workers.js';
       inject: [INFERENCE_OPTIONS],
     },
   ],
-  exports: [ModelRegistry],
+  exports: [ModelRegistry, INFERENCE_OPTIONS],
 })
 export class InferenceModule extends ConfigurableModuleClass {}

@@ -19,7 +19,7 @@ export interface ResponseHead {
   readonly headers?: readonly Header[];
   /** The `x-request-id`; a fresh UUID when not given. */
   readonly requestId?: string;
-  /** True leaves out TorchServe's cache fields, for routes that are not its own. */
+  /** True leaves out what only TorchServe does, for routes that are not its own: cache fields, and the end of the connection after an error. */
   readonly native?: boolean;
 }
 
@@ -45,11 +45,12 @@ const CASED: Readonly<Record<string, string>> = {
 // What Fastify calls a buffer and a text that nobody described; TorchServe says nothing about those.
 const FASTIFY_DEFAULT_TYPES: readonly unknown[] = ['application/octet-stream', 'text/plain; charset=utf-8'];
 const JSON_TYPE: readonly Header[] = [['content-type', 'application/json']];
+const PAYLOAD_TOO_LARGE = 413;
 const AWAITED_BYTES = 64 * 1024;
 
 const closesOnError = new WeakSet<FastifyInstance>();
 
-/** Makes error answers end their connection, as TorchServe's do. Only for a standalone server: behind a gateway connections are the host's. */
+/** Makes error answers of TorchServe's routes end their connection, as its do. Only for a standalone server: behind a gateway connections are the host's. */
 export function closeConnectionsOnError(fastify: FastifyInstance): void {
   closesOnError.add(fastify);
 }
@@ -71,7 +72,8 @@ export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer |
   // Fastify adds a charset to the type of a text unless something serialises it.
   if (names?.has('content-type') === true && typeof body === 'string') reply.serializer(asItIs);
   shapeHead(reply.raw as ShapedResponse, names, head.reason);
-  if (head.status >= 400 && closesOnError.has(reply.server)) sendAndClose(reply, body);
+  if (head.status >= 400 && head.native !== true && closesOnError.has(reply.server))
+    sendAndClose(reply, body);
   else reply.send(body);
 }
 
@@ -81,11 +83,26 @@ export function sendJson(reply: FastifyReply, status: number, value: unknown): v
   sendBody(reply, { status, headers: JSON_TYPE }, body);
 }
 
+/** Sends compact JSON without TorchServe's cache fields, on routes that are not its own. */
+export function sendNativeJson(
+  reply: FastifyReply,
+  status: number,
+  value: unknown,
+  headers: readonly Header[] = [],
+): void {
+  if (status === PAYLOAD_TOO_LARGE) leaveEndlessBody(reply);
+  sendBody(reply, { status, headers: [...JSON_TYPE, ...headers], native: true }, JSON.stringify(value));
+}
+
 /** Sends a status alone, as TorchServe answers a request that it did not look at. */
 export function sendBareStatus(reply: FastifyReply, status: number): void {
-  // The rest of a body without a declared length may never end.
-  if (reply.request.headers['transfer-encoding'] !== undefined) reply.header('connection', 'close');
+  leaveEndlessBody(reply);
   reply.code(status).send();
+}
+
+// The rest of a body without a declared length may never end.
+function leaveEndlessBody(reply: FastifyReply): void {
+  if (reply.request.headers['transfer-encoding'] !== undefined) reply.header('connection', 'close');
 }
 
 /** Puts a handler's fields on the reply; of a repeated one the last counts. @returns their letter case by lower-case name */

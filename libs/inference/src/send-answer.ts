@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import type { FastifyReply } from 'fastify';
-import { MarlineError, type ItemOutput, type ItemResult } from '#libs/common';
+import { MarlineError, type Header, type ItemOutput, type ItemResult } from '#libs/common';
 import { encodeOutput, encodeTensors } from '#libs/handler';
 import type { PredictionAnswer } from './prediction.js';
 import { sendBody, type ResponseHead } from './response-head.js';
+
+const JSON_TYPE: readonly Header[] = [['content-type', 'application/json']];
 
 /**
  * Sends an answer: one result at once, a stream as fast as its client reads.
@@ -39,7 +41,8 @@ function sendStream(
   return over;
 }
 
-function headOf({ status, reason, headers }: ItemResult, requestId: string, native: boolean): ResponseHead {
+function headOf(result: ItemResult, requestId: string, native: boolean): ResponseHead {
+  const { status, reason, headers } = result;
   if (!Number.isInteger(status) || status < 200 || status > 599) {
     throw new MarlineError(
       'INVALID_OUTPUT',
@@ -47,7 +50,18 @@ function headOf({ status, reason, headers }: ItemResult, requestId: string, nati
       { cause: new Error(`The handler set the status ${status}; 200 to 599 are possible.`) },
     );
   }
-  return { status, reason, headers, requestId, native };
+  if (!native) return { status, reason, headers, requestId };
+  return {
+    status,
+    reason: reason === '' ? undefined : reason,
+    headers: headers.length === 0 && isJson(result.output) ? JSON_TYPE : headers,
+    requestId,
+    native,
+  };
+}
+
+function isJson(output: ItemOutput): boolean {
+  return output.kind === 'tensors' || output.kind === 'value' || output.encoding === 'json';
 }
 
 function bodyOf(output: ItemOutput): Buffer | string {

@@ -20,6 +20,7 @@ import {
   type MarlineModuleOptions,
   type MarlineModuleShape,
 } from './marline.options.js';
+import { OipModule } from './oip/oip.module.js';
 
 const ASYNC_KEYS = ['inject', 'useFactory', 'useClass', 'useExisting', 'provideInjectionTokensFrom'];
 
@@ -122,6 +123,7 @@ function compose(
     // Global, so that any module of the application can inject the registry, and @Infer finds it.
     { ...inference, global: true },
     { module: HealthModule, global: true },
+    { module: OipModule },
     ...(management
       ? [ManagementModule.registerAsync(from(({ enableModelApi }) => ({ enableModelApi })))]
       : []),

@@ -1,0 +1,28 @@
+import type { TensorMetadata } from '#libs/common';
+import { DATATYPES } from '#libs/handler';
+import type { ModelRuntime } from '#libs/inference';
+
+/** A dimension that may have any length, in the protocol. */
+const ANY_LENGTH = -1;
+
+/** The protocol's metadata of a model; inputs and outputs are empty before its first worker, and without an ONNX file. */
+export function describeModel(
+  { name, metadata }: Pick<ModelRuntime, 'name' | 'metadata'>,
+  versions: readonly string[],
+) {
+  return {
+    name,
+    versions,
+    platform: 'onnxruntime_onnx',
+    inputs: metadata.inputs.map(describeTensor),
+    outputs: metadata.outputs.map(describeTensor),
+  };
+}
+
+function describeTensor({ name, dtype, shape }: TensorMetadata) {
+  return {
+    name,
+    datatype: DATATYPES[dtype],
+    shape: shape.map((dimension) => (typeof dimension === 'number' ? dimension : ANY_LENGTH)),
+  };
+}

@@ -1,0 +1,83 @@
+import { Controller, Get, Post, Req, Res, UseFilters, UseGuards, UseInterceptors } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { VERSION } from '#libs/common';
+import {
+  AccessGuard,
+  BatchingInterceptor,
+  ModelRegistry,
+  Plane,
+  RawBody,
+  sendNativeJson,
+  type PredictionTarget,
+} from '#libs/inference';
+import { MarlineHealthIndicator } from '../health/health.indicator.js';
+import { describeModel } from './model-metadata.js';
+import { OipExceptionFilter } from './oip.filter.js';
+import { protocolInput } from './protocol-input.js';
+
+interface ModelPath {
+  readonly model: string;
+  readonly version?: string;
+}
+
+const SERVER = { name: 'Marline', version: VERSION, extensions: ['binary_tensor_data'] };
+
+/**
+ * The open inference protocol (v2): infer with tensors as JSON or as bytes, and what a client asks before. The tensors go to
+ * the model itself, whatever its handler. Bodies are not looked at here: a worker reads them.
+ */
+@Controller('v2')
+@Plane('inference')
+@UseGuards(AccessGuard)
+@UseFilters(OipExceptionFilter)
+export class OipController {
+  constructor(
+    private readonly registry: ModelRegistry,
+    private readonly health: MarlineHealthIndicator,
+  ) {}
+
+  /** Answers with the tensors that the model makes of those in the body; the interceptor answers what this returns. */
+  @Post(['models/:model/infer', 'models/:model/versions/:version/infer'])
+  @RawBody()
+  @UseInterceptors(BatchingInterceptor)
+  infer(@Req() request: FastifyRequest, @Res() _reply: FastifyReply): PredictionTarget {
+    const { model, version } = request.params as ModelPath;
+    return { model, version, native: true, input: protocolInput };
+  }
+
+  /** What this server is and what of the protocol's extensions it has. */
+  @Get()
+  server(@Res() reply: FastifyReply): void {
+    sendNativeJson(reply, 200, SERVER);
+  }
+
+  /** 200 as long as the process answers. */
+  @Get('health/live')
+  live(@Res() reply: FastifyReply): void {
+    sendNativeJson(reply, 200, { live: true });
+  }
+
+  /** 200 when every model that counts is ready and the application is not stopping, else 503. */
+  @Get('health/ready')
+  ready(@Res() reply: FastifyReply): void {
+    const ready = this.health.ready().marline.status === 'up';
+    sendNativeJson(reply, ready ? 200 : 503, { ready });
+  }
+
+  /** Versions, inputs and outputs of a model. */
+  @Get(['models/:model', 'models/:model/versions/:version'])
+  describe(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    const { model, version } = request.params as ModelPath;
+    const runtime = this.registry.get(model, version);
+    const versions = this.registry.versions(model).map((each) => each.version);
+    sendNativeJson(reply, 200, describeModel(runtime, versions));
+  }
+
+  /** 200 when a worker of the model can take a request, else 503. */
+  @Get(['models/:model/ready', 'models/:model/versions/:version/ready'])
+  modelReady(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    const { model, version } = request.params as ModelPath;
+    const ready = !this.registry.shuttingDown && this.registry.get(model, version).status().readyWorkers > 0;
+    sendNativeJson(reply, ready ? 200 : 503, { name: model, ready });
+  }
+}
