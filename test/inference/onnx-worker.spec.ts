@@ -132,6 +132,36 @@ describe('the worker thread of a model', () => {
     expect(answer).toMatchObject({ status: 200, output: { kind: 'text', encoding: 'json' } });
   });
 
+  it('takes the open inference protocol straight to the session, in JSON and in bytes', async () => {
+    const { run } = await start('mlp', { kind: 'none' });
+    const request = (extra: object) =>
+      Buffer.from(
+        JSON.stringify({ inputs: [{ name: 'input', shape: [1, 128], datatype: 'FP32', ...extra }] }),
+      );
+    const json = request({ data: Array(128).fill(1) });
+    const head = request({ parameters: { binary_data_size: 512 } });
+    const body = Buffer.concat([head, Buffer.from(new Float32Array(128).fill(1).buffer)]);
+    const own = (bytes: Buffer) => new Uint8Array(bytes);
+    const [one, two] = await run(
+      { kind: 'protocol', body: own(json) },
+      { kind: 'protocol', body: own(body), jsonBytes: head.byteLength },
+    );
+    expect(one).toMatchObject({ status: 200, headers: [['content-type', 'application/json']] });
+    expect((one as ItemResult).output).toEqual((two as ItemResult).output);
+  });
+
+  it('tries the others of a run again when the session refuses one of them', async () => {
+    const { run } = await start('table_lookup', { kind: 'none' });
+    const lookUp = (...ids: bigint[]): BatchItem['input'] => ({
+      kind: 'tensors',
+      tensors: { ids: { dtype: 'int64', shape: [1, 2], data: BigInt64Array.from(ids) } },
+    });
+    const [one, two, three] = await run(lookUp(0n, 1n), lookUp(1n, 4n), lookUp(2n, 3n));
+    expect(one).toMatchObject({ output: { tensors: { values: { data: Float32Array.of(0.5, 1.5) } } } });
+    expect(two).toMatchObject({ code: 'PREDICTION_FAILED' });
+    expect(three).toMatchObject({ output: { tensors: { values: { data: Float32Array.of(2.5, 3.5) } } } });
+  });
+
   it('fails one item of a batch alone', async () => {
     const { run } = await start('mlp', { kind: 'none' });
     const wrong: Tensors = { input: { dtype: 'float32', shape: [1, 3], data: new Float32Array(3) } };
