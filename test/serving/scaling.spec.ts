@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
+import { InferenceObserver, type ModelRef } from '#libs/common';
 import type { Device, ModelRuntime } from '#libs/inference';
 import { openRegistry, predict, type OpenRegistry } from '../support/open-registry.js';
 
@@ -163,4 +164,21 @@ describe('marline.isolation: none', () => {
     });
     expect(open.registry.names()).toEqual([]);
   });
+});
+
+it('warms up the first workers of a version, and not those that join them', async () => {
+  const notWarm: number[] = [];
+  class Listener extends InferenceObserver {
+    override workerLogged(_ref: ModelRef, workerId: number, _level: string, text: string): void {
+      if (text.includes('not warmed up')) notWarm.push(workerId);
+    }
+  }
+  open = await openRegistry({ observer: new Listener() });
+  // It refuses every made-up input, and each attempt to warm it up is told.
+  await pack('cold', '', 'tensor', 'models/failing_reshape.onnx');
+  const runtime = await register('cold.mar', 2);
+  expect(notWarm).toHaveLength(2);
+  await runtime.scale(4, 4);
+  expect(runtime.status()).toMatchObject({ status: 'ready', readyWorkers: 4 });
+  expect(notWarm).toHaveLength(2);
 });

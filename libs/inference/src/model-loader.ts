@@ -82,8 +82,12 @@ export class ModelLoader {
     }
   }
 
-  /** What the next worker loads. */
-  workerModel(): WorkerModel {
+  /**
+   * What the next worker loads.
+   * @param others true when other workers serve already: then it is there sooner without a run to warm up. A GPU is
+   * warmed up always, because its first run may take seconds.
+   */
+  workerModel(others: boolean): WorkerModel {
     const { plan, settings } = this.#model;
     const device = this.#host.workers.place(settings, this.#ref);
     const gpuId = device.kind === 'gpu' ? device.index : null;
@@ -91,6 +95,7 @@ export class ModelLoader {
       setup: this.setup(gpuId),
       handler: plan.runs === 'worker' ? plan.handler : { kind: 'none' },
       session: this.#session(device, gpuId),
+      skipsWarmUp: others && device.kind === 'cpu',
     };
     this.#devices.set(model, device);
     return model;

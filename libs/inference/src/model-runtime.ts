@@ -74,7 +74,7 @@ export class ModelRuntime {
     this.#pool = new WorkerPool<WorkerModel, WorkerReady>({
       create: (id, events) => workers.create(id, events, ref, model.settings),
       nextId: () => workers.nextId(),
-      modelFor: () => this.#loader.workerModel(),
+      modelFor: () => this.#loader.workerModel(this.#pool.readyCount > 0),
       releaseModel: (loaded) => this.#loader.releaseModel(loaded),
       runTimeoutMs: Math.max(0, model.settings.responseTimeout * 1000),
       retryWindowMs: model.settings.maxRetryTimeoutInSec * 1000,

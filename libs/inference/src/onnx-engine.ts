@@ -30,7 +30,7 @@ export async function loadOnnxEngine(
       recycle: (buffer) => host.recycle(buffer),
     });
     await runner.initialize();
-    if (session !== undefined) await warmUp(session, host);
+    if (session !== undefined && model.skipsWarmUp !== true) await warmUp(session, host);
     return {
       info: { inputs: session?.inputs ?? [], outputs: session?.outputs ?? [] },
       run: (items, sink) => runner.run(items, sink),

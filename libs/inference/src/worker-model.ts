@@ -19,6 +19,8 @@ export interface WorkerModel {
   readonly handler: WorkerHandlerRef;
   /** `null` for an archive without an ONNX file: its JavaScript handler does all. */
   readonly session: SessionPlan | null;
+  /** Takes its first request without a run to warm up: others serve already, and the request itself warms it as well. */
+  readonly skipsWarmUp?: boolean;
 }
 
 /** What it tells when it is ready; empty without a session. */
