@@ -3,7 +3,7 @@
  * Knows neither Nest nor ONNX: what a worker loads is opaque to it.
  * The entry file of a thread or process calls `serveWorker` with a function that loads the model and returns an engine.
  */
-export { recycle, takeBuffer } from './buffer-pool.js';
+export { recycle, recycleTaken, takeBuffer } from './buffer-pool.js';
 export type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
 export { ThreadWorker, type ThreadWorkerOptions } from './thread-worker.js';
 export { ProcessWorker, type ProcessWorkerOptions } from './process-worker.js';

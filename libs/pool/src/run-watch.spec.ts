@@ -1,19 +1,20 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { ManualClock } from '#libs/common';
 import { CollectingSink, textResult } from '../../../test/support/collecting-sink.js';
-import { RunWatch } from './run-watch.js';
+import { RunLimit } from './run-watch.js';
 
 function watched(limitMs = 100) {
   const clock = new ManualClock();
   const sink = new CollectingSink();
   const state = { timeouts: 0 };
-  const watch = new RunWatch(sink, limitMs, clock, () => {
+  const limit = new RunLimit(limitMs, clock, () => {
     state.timeouts += 1;
   });
-  return { clock, sink, state, watch };
+  const watch = limit.begin(sink);
+  return { clock, sink, state, limit, watch };
 }
 
-describe('RunWatch', () => {
+describe('RunLimit', () => {
   it('tells once when no reply comes within the limit', () => {
     const { clock, state } = watched();
     clock.advance(99);
@@ -63,10 +64,37 @@ describe('RunWatch', () => {
 
   it('is over with the run, and never begins with a limit of 0', () => {
     const ended = watched();
-    ended.watch.end();
+    ended.limit.end();
     ended.clock.advance(1000);
     const unlimited = watched(0);
     unlimited.clock.advance(1e9);
     expect([ended.state.timeouts, unlimited.state.timeouts]).toEqual([0, 0]);
+  });
+
+  it('sets no timer for a run while that of an earlier one is set, and still gives every run its whole time', () => {
+    const { clock, state, limit, sink } = watched();
+    const after = vi.spyOn(clock, 'after');
+    for (let run = 0; run < 90; run += 1) {
+      limit.end();
+      clock.advance(1);
+      limit.begin(sink);
+    }
+    expect(after).not.toHaveBeenCalled();
+    clock.advance(99);
+    expect([state.timeouts, after.mock.calls.map(([ms]) => ms)]).toEqual([0, [90]]);
+    clock.advance(1);
+    expect([state.timeouts, limit.runs]).toEqual([1, false]);
+    limit.begin(sink);
+    clock.advance(100);
+    expect(state.timeouts).toBe(2);
+  });
+
+  it('is not put off by callers that leave while the worker hangs', () => {
+    const { clock, state, limit } = watched();
+    for (let ms = 0; ms < 100; ms += 10) {
+      limit.release(`caller ${ms}`);
+      clock.advance(10);
+    }
+    expect(state.timeouts).toBe(1);
   });
 });

@@ -65,6 +65,7 @@ export class WorkerPool<Model, Info> {
   readonly #draining = new Map<WorkerSlot<Model, Info>, Promise<void>>();
   /** Workers that left their slot and have not ended yet. */
   readonly #retired = new Set<Promise<void>>();
+  #idleCount = 0;
   #closed = false;
 
   constructor(options: WorkerPoolOptions<Model, Info>) {
@@ -79,6 +80,9 @@ export class WorkerPool<Model, Info> {
         log: (level, text) => options.log?.(id, level, text),
       }),
       idle: options.onIdle,
+      counted: (change) => {
+        this.#idleCount += change;
+      },
       changed: (workerId, state, error) => options.observer?.({ workerId, state, ...(error && { error }) }),
       retire: (ended) => this.#track(ended),
     };
@@ -89,7 +93,7 @@ export class WorkerPool<Model, Info> {
   }
 
   get idleCount(): number {
-    return this.#slots.filter((slot) => slot.idle).length;
+    return this.#idleCount;
   }
 
   /** Workers that have loaded: idle and busy ones. */
@@ -133,14 +137,19 @@ export class WorkerPool<Model, Info> {
   run(batch: readonly BatchItem[], sink: BatchSink): boolean {
     // The oldest idle worker, not the longest idle: a small load keeps one worker warm, leaves the memory of the others
     // untouched, and the newest, which are stopped first, have the least to finish.
-    const slot = this.#slots.find(({ idle }) => idle);
-    slot?.run(batch, sink);
-    return slot !== undefined;
+    if (this.#idleCount === 0) return false;
+    for (const slot of this.#slots) {
+      if (!slot.idle) continue;
+      slot.run(batch, sink);
+      return true;
+    }
+    return false;
   }
 
   /** The caller of an item is gone; unknown ids are ignored. */
   cancel(itemId: string): void {
-    for (const slot of [...this.#slots, ...this.#draining.keys()]) slot.cancel(itemId);
+    for (const slot of this.#slots) slot.cancel(itemId);
+    for (const slot of this.#draining.keys()) slot.cancel(itemId);
   }
 
   workers(): PooledWorker<Model>[] {

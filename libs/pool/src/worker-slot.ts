@@ -1,7 +1,7 @@
 import { MarlineError, toMarlineError, type BatchItem, type BatchSink, type Clock } from '#libs/common';
 import { Backoff } from './backoff.js';
 import type { PoolWorker, WorkerEvents, WorkerState } from './pool-worker.js';
-import { RunWatch } from './run-watch.js';
+import { RunLimit } from './run-watch.js';
 
 /**
  * What a place in the pool is doing.
@@ -20,8 +20,10 @@ export interface SlotHost<Model, Info> {
   readonly retryWindowMs: number;
   create(id: number, events: WorkerEvents): PoolWorker<Model, Info>;
   events(id: number): Pick<WorkerEvents, 'metric' | 'log'>;
-  /** The slot's worker has become idle. */
+  /** The slot's worker has become idle: take work. */
   idle(): void;
+  /** One more slot is idle, or one less. */
+  counted(change: 1 | -1): void;
   changed(workerId: number, state: WorkerState | 'failed' | 'retrying', error?: MarlineError): void;
   /** A worker left its slot and ends by itself. */
   retire(ended: Promise<void>): void;
@@ -41,7 +43,8 @@ export class WorkerSlot<Model, Info> {
   /** A new slot waits, as one that retries, for the first {@link WorkerSlot.settled}. */
   #state: SlotState = 'retrying';
   #worker: PoolWorker<Model, Info> | undefined;
-  #watch: RunWatch | undefined;
+  readonly #limit: RunLimit;
+  #wasIdle = false;
   #error: MarlineError | undefined;
   #startedAt = Date.now();
   #cancelRetry: () => void = () => {};
@@ -54,6 +57,7 @@ export class WorkerSlot<Model, Info> {
   ) {
     this.#host = host;
     this.#backoff = new Backoff(host.retryWindowMs, host.clock);
+    this.#limit = new RunLimit(host.runTimeoutMs, host.clock, () => this.#timedOut());
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -64,7 +68,7 @@ export class WorkerSlot<Model, Info> {
   }
 
   get idle(): boolean {
-    return this.#state === 'ready' && this.#watch === undefined;
+    return this.#state === 'ready' && !this.#limit.runs;
   }
 
   /** Why the last worker failed; `undefined` since the last success. */
@@ -98,25 +102,29 @@ export class WorkerSlot<Model, Info> {
   run(batch: readonly BatchItem[], sink: BatchSink): void {
     const worker = this.#worker;
     if (worker === undefined) return;
-    const watch = new RunWatch(sink, this.#host.runTimeoutMs, this.#host.clock, () => this.#timedOut(worker));
-    this.#watch = watch;
-    void this.#runWatched(worker, batch, watch);
+    const watch = this.#limit.begin(sink);
+    this.#count();
+    void worker.run(batch, watch).then(() => this.#finished(worker));
   }
 
-  async #runWatched(
-    worker: PoolWorker<Model, Info>,
-    batch: readonly BatchItem[],
-    watch: RunWatch,
-  ): Promise<void> {
-    await worker.run(batch, watch);
-    watch.end();
-    if (this.#watch !== watch) return;
-    this.#watch = undefined;
+  #finished(worker: PoolWorker<Model, Info>): void {
+    // Else it left the slot, and another run may be under way here.
+    if (worker !== this.#worker || !this.#limit.runs) return;
+    this.#limit.end();
+    this.#count();
     if (this.idle && worker.state === 'idle') this.#host.idle();
   }
 
+  /** Tells the pool when this slot became idle or is no more. */
+  #count(): void {
+    const { idle } = this;
+    if (idle === this.#wasIdle) return;
+    this.#wasIdle = idle;
+    this.#host.counted(idle ? 1 : -1);
+  }
+
   cancel(itemId: string): void {
-    this.#watch?.release(itemId);
+    this.#limit.release(itemId);
     this.#worker?.cancel(itemId);
   }
 
@@ -126,6 +134,7 @@ export class WorkerSlot<Model, Info> {
       case 'starting':
       case 'ready':
         this.#state = 'closing';
+        this.#count();
         this.#host.changed(this.id, 'stopping');
         void (this.#worker?.stop() ?? Promise.resolve()).then(() => this.#gone());
         break;
@@ -147,6 +156,7 @@ export class WorkerSlot<Model, Info> {
 
   async #launch(): Promise<void> {
     this.#state = 'starting';
+    this.#count();
     this.#host.changed(this.id, 'starting');
     let worker: PoolWorker<Model, Info> | undefined;
     let death: MarlineError | undefined;
@@ -180,6 +190,7 @@ export class WorkerSlot<Model, Info> {
 
   #ready(): void {
     this.#state = 'ready';
+    this.#count();
     this.#error = undefined;
     this.#backoff.reset();
     this.#host.changed(this.id, 'idle');
@@ -189,7 +200,7 @@ export class WorkerSlot<Model, Info> {
 
   #lost(error: MarlineError, permanent: boolean): void {
     this.#error = error;
-    this.#dropWatch();
+    this.#limit.end();
     const delayMs = permanent ? undefined : this.#backoff.next();
     if (delayMs === undefined) {
       this.#state = 'failed';
@@ -197,36 +208,35 @@ export class WorkerSlot<Model, Info> {
       this.#state = 'retrying';
       this.#cancelRetry = this.#host.clock.after(delayMs, () => void this.#launch());
     }
+    this.#count();
     this.#host.changed(this.id, this.#state, error);
     for (const { reject } of this.#waiters.splice(0)) reject(error);
   }
 
-  #timedOut(worker: PoolWorker<Model, Info>): void {
-    if (worker !== this.#worker) return;
+  #timedOut(): void {
+    const worker = this.#worker;
+    if (worker === undefined) return;
     const reason = `The worker did not answer within the response timeout of ${this.#host.runTimeoutMs} ms.`;
     this.#abandon(worker, new MarlineError('WORKER_DIED', { reason }));
   }
 
   #abandon(worker: PoolWorker<Model, Info>, error: MarlineError): void {
-    this.#dropWatch();
+    this.#limit.end();
     this.#worker = undefined;
     this.#host.changed(this.id, 'quarantined', error);
     if (this.#state === 'closing') this.#gone();
     else if (this.#state === 'ready') void this.#launch();
     // Last, because the callers that it fails may ask for more work at once.
     this.#host.retire(worker.quarantine(error));
-  }
-
-  #dropWatch(): void {
-    this.#watch?.end();
-    this.#watch = undefined;
+    worker.kill?.();
   }
 
   #gone(): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#cancelRetry();
-    this.#dropWatch();
+    this.#limit.close();
+    this.#count();
     this.#host.changed(this.id, 'stopped');
     for (const { resolve } of this.#waiters.splice(0)) resolve();
     this.#resolveClosed();
