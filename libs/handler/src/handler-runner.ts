@@ -47,8 +47,8 @@ export class HandlerRunner {
   readonly #handler: BaseHandler | undefined;
   readonly #options: HandlerRunnerOptions;
   readonly #binding: ModelBinding;
-  readonly #lane: TensorLane;
-  /** True when `inference` is the one that runs the model and does nothing else. */
+  #lane: TensorLane | undefined;
+  /** True when `inference` is the one that runs the model and does nothing else, and nobody pads for it. */
   readonly #infersPlainly: boolean;
   /** True for the built-in handler `tensor`, all of whose hooks the lane stands for. */
   readonly #isTensorHandler: boolean;
@@ -62,19 +62,13 @@ export class HandlerRunner {
     this.#options = options;
     const { inputs, outputs } = options.binding;
     this.#binding = { inputs, outputs, run: (tensors) => this.#runModel(tensors) };
-    this.#infersPlainly = handler === undefined || handler.inference === BaseHandler.prototype.inference;
+    this.#infersPlainly =
+      handler === undefined ||
+      (handler.inference === BaseHandler.prototype.inference && handler.pad === undefined);
     this.#isTensorHandler =
       handler !== undefined &&
       Object.getPrototypeOf(handler) === BaseHandler.prototype &&
       Object.keys(handler).length === 0;
-    const { setup, output, recycle } = options;
-    this.#lane = new TensorLane({
-      setup,
-      binding: this.#binding,
-      // On the main thread the batcher keeps the tensors, and runs overlap.
-      ...(output === 'bytes' ? { arena: new TensorArena() } : {}),
-      ...(recycle === undefined ? {} : { recycle }),
-    });
   }
 
   /**
@@ -112,13 +106,25 @@ export class HandlerRunner {
 
   async #runBatchOf(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
     const hooked = items.filter((item) => !this.#isForLane(item.input));
-    if (hooked.length === 0) return this.#lane.run(items, sink);
+    if (hooked.length === 0) return this.#tensorLane().run(items, sink);
     if (hooked.length < items.length)
-      await this.#lane.run(
+      await this.#tensorLane().run(
         items.filter((item) => this.#isForLane(item.input)),
         sink,
       );
     await this.#runHooks(hooked, sink);
+  }
+
+  /** Made by the first item that needs it: a handler on the main thread has a runner for each request. */
+  #tensorLane(): TensorLane {
+    const { setup, output, recycle } = this.#options;
+    return (this.#lane ??= new TensorLane({
+      setup,
+      binding: this.#binding,
+      // On the main thread the batcher keeps the tensors, and runs overlap.
+      ...(output === 'bytes' ? { arena: new TensorArena() } : {}),
+      ...(recycle === undefined ? {} : { recycle }),
+    }));
   }
 
   #isForLane(input: HandlerItem['input']): boolean {

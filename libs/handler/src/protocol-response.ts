@@ -1,8 +1,9 @@
-import type { Header, ItemOutput, ItemResult } from '#libs/common';
+import type { Header, ItemOutput, ItemResult, Tensor } from '#libs/common';
 import { DATATYPES, invalid, show } from './datatypes.js';
 import { jsonOutput, quoteAscii } from './output-encoding.js';
 import type { ProtocolRequest, WantedOutput } from './protocol-request.js';
 import { outputPart, type OutputPart, type RunPart } from './run-part.js';
+import { shortFloatsText } from './short-floats.js';
 import { byteLengthOf, writeBytes } from './tensor-bytes.js';
 import { elementsText } from './tensor-text.js';
 
@@ -45,7 +46,7 @@ export class TensorResponder {
         text += `"parameters":{"binary_data_size":${length}}}`;
         tailBytes += length;
         tails.push(part);
-      } else text += `"data":[${elementsText(tensor, from, to, ',', quote)}]}`;
+      } else text += `"data":[${compactText(tensor, from, to)}]}`;
     }
     text += ']}';
     if (tails.length === 0) return resultOf(jsonOutput(text), JSON_HEADERS);
@@ -97,6 +98,11 @@ function partOf(run: RunPart, name: string): OutputPart {
   const part = outputPart(run, name);
   if (part === undefined) throw invalid(`The model has no output ${show(name)}.`);
   return part;
+}
+
+function compactText(tensor: Tensor, from: number, to: number): string {
+  if (tensor.dtype === 'float32') return shortFloatsText(tensor.data as Float32Array, from, to);
+  return elementsText(tensor, from, to, ',', quote);
 }
 
 function withTails(text: string, tails: readonly OutputPart[], tailBytes: number): ItemResult {
