@@ -1,4 +1,5 @@
 import { MarlineError, type Parameter } from '#libs/common';
+import { takeBuffer } from '#libs/pool';
 
 const CRLF = Buffer.from('\r\n');
 const HEAD_END = Buffer.from('\r\n\r\n');
@@ -28,11 +29,17 @@ export function parseMultipart(body: Buffer<ArrayBuffer>, boundary: string, maxP
     // An empty part's delimiter begins with the line feed that ends its header.
     const valueEnd = body.indexOf(delimiter, valueStart - CRLF.length);
     if (valueEnd === -1) throw broken('does not end with its boundary');
-    const value = new Uint8Array(body.subarray(valueStart, Math.max(valueStart, valueEnd)));
+    const value = copyOf(body.subarray(valueStart, Math.max(valueStart, valueEnd)));
     parts.push({ ...describe(body.toString('utf8', headStart, headEnd)), value });
     at = valueEnd + delimiter.length;
   }
   return parts;
+}
+
+function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const copy = new Uint8Array(takeBuffer(bytes.length), 0, bytes.length);
+  copy.set(bytes);
+  return copy;
 }
 
 function describe(head: string): Pick<Parameter, 'name' | 'contentType'> {

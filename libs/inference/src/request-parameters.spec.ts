@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { takeBuffer } from '#libs/pool';
 import { toHeaders, toParameters } from './request-parameters.js';
 
 const own = (text: string | Uint8Array) => Buffer.from(new Uint8Array(Buffer.from(text)).buffer);
@@ -73,6 +74,18 @@ describe('toParameters', () => {
 });
 
 describe('toParameters of a multipart body', () => {
+  it('gives its buffer to the next body, and none that a part still needs', () => {
+    const sent = ['a', 'b'].map((letter) => letter.repeat(100_000));
+    const parts = sent.flatMap((text) => {
+      const form = multipart(`Content-Disposition: form-data; name="x"\r\n\r\n${text}`);
+      const body = Buffer.from(takeBuffer(form.length), 0, form.length);
+      body.write(form);
+      return toParameters(MULTIPART, body);
+    });
+    expect(parts.map(({ value }) => Buffer.from(value).toString())).toEqual(sent);
+    expect(parts[0]?.value.buffer).not.toBe(parts[1]?.value.buffer);
+  });
+
   it('keeps the type of parts with a file name only', () => {
     const body = multipart(
       'Content-Disposition: form-data; name="file"; filename="f.txt"\r\nContent-Type: text/plain; charset=x\r\n\r\nfile',

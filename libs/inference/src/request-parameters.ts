@@ -1,4 +1,5 @@
 import { MarlineError, type HeaderText, type Parameter } from '#libs/common';
+import { recycleTaken } from '#libs/pool';
 import { parseMultipart } from './multipart.js';
 
 /** Most fields of a form: as many as no honest client sends, few enough to cost nothing. */
@@ -11,6 +12,7 @@ const FORMS = new Map<string, 'urlencoded' | 'multipart'>([
 /**
  * The parameters in a body, as TorchServe finds them: fields of a form or of a multipart body, and otherwise
  * the one parameter `body`. A repeated field counts with its last value; every value has a buffer of its own.
+ * The body itself is given away, or back.
  * @param contentType the header as the client sent it
  * @throws MarlineError `INVALID_INPUT` for a form or a multipart body that is broken
  */
@@ -19,7 +21,11 @@ export function toParameters(contentType: string | undefined, body: Buffer<Array
   const form = FORMS.get(mediaType) ?? FORMS.get(mediaType.toLowerCase());
   if (form === 'urlencoded') return lastOfEach(formFields(body));
   const boundary = form === 'multipart' ? boundaryOf(contentType ?? '') : undefined;
-  if (boundary !== undefined) return lastOfEach(parseMultipart(body, boundary, MAX_FIELDS));
+  if (boundary !== undefined) {
+    const parts = parseMultipart(body, boundary, MAX_FIELDS);
+    recycleTaken(body.buffer);
+    return lastOfEach(parts);
+  }
   return [{ name: 'body', contentType: mediaType, value: body }];
 }
 
