@@ -1,7 +1,7 @@
 /**
  * serve: the plugin, and the only library that an application imports.
  * MarlineModule puts the libraries of the data path together from one set of options and mounts their routes; models are
- * called with @InjectModel and @Infer; health/ is a door: it formats what the registry knows, and decides nothing else.
+ * called with @InjectModel and @Infer; health/ and oip/ are doors: they format what the registry knows, and decide nothing else.
  * What stands here is the public API; all else may change.
  */
 export { MarlineModule } from './marline.module.js';
