@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { ROOT, SERVERS } from '../folders.js';
+import { ROOT } from '../folders.js';
 import { jsonBody, rawBytes, type BenchModel } from '../models.js';
 import { readFloats, readOutputs, type Peer, type PeerRequest } from '../peer.js';
 
@@ -75,7 +75,7 @@ function request(model: BenchModel): PeerRequest {
   }
   return {
     path: '/predictions/model',
-    headers: { 'content-type': 'application/octet-stream' },
+    headers: { 'content-type': 'application/octet-stream', accept: 'application/octet-stream' },
     body: rawBytes(model),
     says: 'raw float32 both ways',
     read: readFloats,
@@ -83,9 +83,8 @@ function request(model: BenchModel): PeerRequest {
 }
 
 function pack(model: BenchModel, folder: string, modelConfig: string): void {
-  const handler = model.body === 'json' ? 'tensor' : `${SERVERS}marline-raw-tensor.mjs`;
   const argv = [CLI, 'archive', '--model-name', 'model', '--version', '1.0', '--force', '--runtime', 'node'];
-  argv.push('--serialized-file', model.file, '--handler', handler, '--export-path', folder);
+  argv.push('--serialized-file', model.file, '--handler', 'tensor', '--export-path', folder);
   argv.push('--archive-format', 'zip-store');
   if (modelConfig !== '') {
     writeFileSync(`${folder}/model-config.yaml`, modelConfig);
