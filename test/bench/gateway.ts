@@ -1,109 +1,195 @@
 /**
- * Does a saturated model disturb the gateway's other routes? Prints event-loop delay and the latency of `/hello` (asked
- * 100 times a second) beside 8 saturating connections, for: idle, Marline with two workers, and `session.run()` in a
- * controller. One run, interleaved rounds, medians with their range.
- *
- *   npm run build && npm run bench:gateway
+ * Does a saturated model disturb the gateway's other routes? Event-loop delay and the latency of `/hello`, asked 100 times a second
+ * by another process, beside 8 connections that keep two workers busy; idle, and with bodies of three sizes. See main.ts.
  */
-import { execFile, fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import { packArchive } from '#libs/archive';
+import { wrk } from './peers/load.js';
+import { MODELS, ensureModels } from './peers/models.js';
+import type { GatewayOptions, LoopDelay } from './gateway-server.js';
+import type { OpenLoad, OpenOrder } from './load-client.js';
+import { Workshop, type Body } from './suite/archives.js';
+import { Child } from './suite/child.js';
+import { quantile } from './suite/quantile.js';
+import type { Aim, BenchResult } from './suite/result.js';
+import { ROUNDS, Samples, interleave, secondsOr } from './suite/rounds.js';
 
-const ROUNDS = Number(process.env['ROUNDS'] ?? 3);
-const SECONDS = Number(process.env['SECONDS'] ?? 6);
+const SECONDS = secondsOr(5);
+const CONNECTIONS = 8;
+const HELLO_PER_SECOND = 100;
+/** Until all connections are open and the queue is full. */
+const SETTLE_MS = 700;
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-const photo = here('../fixtures/images/coffee.jpg');
-const model = here('../fixtures/models/cnn-50ms.onnx');
-const run = promisify(execFile);
+const PHOTO = here('../fixtures/images/coffee.jpg');
+const SLOW_CNN = here('../fixtures/models/cnn-50ms.onnx');
 
-interface Load {
-  perSecond: number;
-  errors: number;
-  latency: { p50: number; p99: number };
-  probe: { p50: number; p99: number; max: number };
-}
-interface Round {
-  loop: { p50: number; p99: number; max: number };
-  load: Load;
+/** What one row of the table measures. */
+interface Case {
+  readonly name: string;
+  readonly title: string;
+  readonly gateway: Child;
+  readonly hello: string;
+  /** What saturates it; nothing when idle. */
+  readonly load?: { readonly url: string; readonly body: Body };
+  /** How much more delay than idle, and how slow a `/hello`, is accepted, in milliseconds. */
+  readonly asked?: { readonly loop: number; readonly hello: number };
 }
 
-async function start(mode: string, store: string): Promise<{ server: ChildProcess; url: string }> {
-  const server = fork(here('./gateway-server.ts'), [mode, store, model], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+export default function gateway(): Promise<BenchResult> {
+  const cnn = MODELS.find(({ name }) => name === 'cnn')!;
+  ensureModels([cnn]);
+  return Workshop.use(async (workshop) => {
+    const { folder: modelStore, cacheDir } = workshop;
+    const loadModels = [
+      await workshop.packModel(cnn),
+      await workshop.pack({ name: 'photo', file: SLOW_CNN, handler: 'image_classifier' }),
+    ];
+    const children: Child[] = [];
+    const start = async (options: Partial<GatewayOptions>) => {
+      const all = { modelStore, cacheDir, loadModels, ...options };
+      const child = await Child.start('gateway-server.ts', all);
+      children.push(child);
+      return { gateway: child, hello: `${child.url}/hello` };
+    };
+    try {
+      const marline = await start({});
+      const photo = workshop.body('photo.jpg', { 'content-type': 'image/jpeg' }, readFileSync(PHOTO));
+      const model = (name: string, body: Body) => ({
+        url: `${marline.gateway.url}/ml/predictions/${name}`,
+        body,
+      });
+      const cases: Case[] = [
+        { name: 'idle', title: 'idle', ...marline },
+        {
+          name: 'image',
+          title: 'JPEG of 71 KB, 50 ms model',
+          ...marline,
+          load: model('photo', photo),
+          asked: { loop: 2, hello: 6 },
+        },
+        {
+          name: 'binary',
+          title: '600 KB binary tensor, 3 ms model',
+          ...marline,
+          load: model('cnn', workshop.bodyOf(cnn)),
+          asked: { loop: 3, hello: 8 },
+        },
+        {
+          name: 'json',
+          title: '3 MB of JSON, 3 ms model',
+          ...marline,
+          load: model(
+            'cnn',
+            workshop.body('numbers.json', { 'content-type': 'application/json' }, longJson()),
+          ),
+          asked: { loop: 6, hello: 12 },
+        },
+      ];
+      for (const threads of ['one', 'default'] as const) {
+        const naive = await start({ naive: { file: SLOW_CNN, threads } });
+        const title = `JPEG, \`session.run()\` in a controller, ${threads === 'one' ? 'one thread' : "ONNX Runtime's defaults"}`;
+        cases.push({
+          name: `naive ${threads}`,
+          title,
+          ...naive,
+          load: { url: `${naive.gateway.url}/naive`, body: photo },
+        });
+      }
+      const client = await Child.start('load-client.ts', {});
+      children.push(client);
+      const samples = new Samples();
+      for (const one of cases.slice(0, 4)) await measure(one, client, 1, new Samples());
+      await interleave(cases, (one) => measure(one, client, SECONDS, samples));
+      return report(cases, samples);
+    } finally {
+      for (const child of children) await child.stop();
+    }
   });
-  const [{ url }] = (await once(server, 'message')) as [{ url: string }];
-  return { server, url };
 }
 
-async function load(target: string, hello: string, seconds: number): Promise<Load> {
-  const { stdout } = await run(process.execPath, [
-    ...process.execArgv,
-    here('./load.ts'),
-    target,
-    '8',
-    String(seconds),
-    photo,
-    hello,
-  ]);
-  return JSON.parse(stdout) as Load;
+async function measure(
+  { name, gateway, hello, load }: Case,
+  client: Child,
+  seconds: number,
+  samples: Samples,
+): Promise<void> {
+  const busy =
+    load &&
+    wrk(load.url, {
+      connections: CONNECTIONS,
+      seconds: seconds + SETTLE_MS / 500,
+      bodyFile: load.body.file,
+      headers: load.body.headers,
+      drained: () => {},
+    });
+  await sleep(SETTLE_MS);
+  await gateway.ask('watchLoop');
+  const order: OpenOrder = {
+    request: { url: hello },
+    arrivals: 'constant',
+    phases: [{ perSecond: HELLO_PER_SECOND, seconds }],
+  };
+  const { latency, status } = await client.ask<OpenLoad>('open', order);
+  const loop = await gateway.ask<LoopDelay>('readLoop');
+  const measured = await busy;
+  const failed = status.filter((one) => one !== 200).length + (measured?.errors ?? 0);
+  if (failed > 0) throw new Error(`${failed} failed requests (${name}): the run is void.`);
+  samples.add(`${name} loop p50`, loop.p50);
+  samples.add(`${name} loop p99`, loop.p99);
+  samples.add(`${name} hello p50`, quantile([...latency], 0.5));
+  samples.add(`${name} hello p99`, quantile([...latency], 0.99));
+  if (measured) samples.add(`${name} per second`, measured.requests / measured.seconds);
 }
 
-async function measure(mode: string, store: string): Promise<Round> {
-  const { server, url } = await start(mode === 'idle' ? 'marline' : mode, store);
-  const target = mode === 'idle' ? '' : mode === 'marline' ? `${url}/ml/predictions/cnn` : `${url}/naive`;
-  await load(target || `${url}/ml/predictions/cnn`, `${url}/hello`, 2);
-  server.send('reset');
-  const result = await load(target, `${url}/hello`, SECONDS);
-  if (result.errors > 0) throw new Error(`${result.errors} failed requests (${mode}): the run is void.`);
-  server.send('read');
-  const [loop] = (await once(server, 'message')) as [Round['loop']];
-  const exited = once(server, 'exit');
-  server.send('stop');
-  const timer = setTimeout(() => server.kill('SIGKILL'), 20_000);
-  await exited;
-  clearTimeout(timer);
-  return { loop, load: result };
-}
-
-function median(values: number[]): string {
-  if (values.some((value) => !(value > 0))) return '–';
-  const sorted = values.toSorted((a, b) => a - b);
-  const text = (value: number | undefined) => (value ?? Number.NaN).toFixed(1);
-  return `${text(sorted[Math.floor(sorted.length / 2)])} (${text(sorted[0])}–${text(sorted.at(-1))})`;
-}
-
-const store = await mkdtemp(join(tmpdir(), 'marline-bench-'));
-try {
-  await packArchive({
-    modelName: 'cnn',
-    version: '1.0',
-    handler: 'image_classifier',
-    serializedFile: model,
-    exportPath: store,
-  });
-  const modes = ['idle', 'marline', 'naive-1', 'naive'];
-  const rounds = new Map<string, Round[]>(modes.map((mode) => [mode, []]));
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const mode of round % 2 === 0 ? modes : modes.toReversed())
-      rounds.get(mode)?.push(await measure(mode, store));
-  }
-  console.log(
-    `\n8 connections, 50 ms model, JPEG bodies; ms as median (range) of ${ROUNDS} rounds of ${SECONDS} s\n`,
+/** An image as JSON with the digits that JavaScript writes a double with: about 3 MB. */
+function longJson(): Buffer {
+  const count = 3 * 224 * 224;
+  const data = Array.from({ length: count }, (_, index) => Math.abs(Math.sin(index + 1)));
+  return Buffer.from(
+    JSON.stringify({ inputs: [{ name: 'input', datatype: 'FP32', shape: [1, 3, 224, 224], data }] }),
   );
-  console.log('| | loop p50 | loop p99 | /hello p50 | /hello p99 | requests/s | prediction p50 |');
-  console.log('|---|---|---|---|---|---|---|');
-  for (const [mode, results] of rounds) {
-    const column = (pick: (round: Round) => number) => median(results.map(pick));
-    console.log(
-      `| ${mode} | ${column((r) => r.loop.p50)} | ${column((r) => r.loop.p99)} | ${column((r) => r.load.probe.p50)} | ` +
-        `${column((r) => r.load.probe.p99)} | ${column((r) => r.load.perSecond)} | ${column((r) => r.load.latency.p50)} |`,
-    );
-  }
-} finally {
-  await rm(store, { recursive: true, force: true });
+}
+
+function report(cases: readonly Case[], samples: Samples): BenchResult {
+  const series = ['loop p50', 'loop p99', 'hello p50', 'hello p99', 'per second'];
+  return {
+    name: 'gateway',
+    title: "The gateway's other routes while a model is saturated",
+    method: [
+      'A gateway with two workers and a route `/hello` of its own, which another process asks 100 times a second (open loop, latency',
+      'from when a request was due), while wrk keeps 8 connections busy with predictions. The event loop’s delay is that of',
+      '`monitorEventLoopDelay` at 1 ms resolution, which is never below about 1 ms; milliseconds.',
+    ],
+    rounds: ROUNDS,
+    aims: cases.flatMap(({ name, title, asked }): Aim[] => {
+      if (asked === undefined) return [];
+      const above = samples.pair(`${name} loop p99`, 'idle loop p99', (own, idle) => own - idle);
+      return [
+        {
+          what: `${title}: event-loop delay p99 above idle`,
+          sign: '≤',
+          asked: asked.loop,
+          unit: ' ms',
+          values: above,
+        },
+        {
+          what: `${title}: \`/hello\` p99`,
+          sign: '<',
+          asked: asked.hello,
+          unit: ' ms',
+          values: samples.of(`${name} hello p99`),
+        },
+      ];
+    }),
+    tables: [
+      {
+        columns: ['', 'event-loop delay p50', 'p99', '`/hello` p50', 'p99', 'predictions/s'],
+        rows: cases.map(({ name, title }) => ({
+          title,
+          cells: series.map((one) => samples.of(`${name} ${one}`)),
+        })),
+      },
+    ],
+  };
 }

@@ -1,11 +1,18 @@
-/** The gateway of infer.ts: one route without and one with `@Infer`, otherwise the same. */
+/** The gateway of infer.ts, a child of it: one route without and one with `@Infer`, otherwise the same. */
 import 'reflect-metadata';
 import { Body, Controller, HttpCode, Module, Post, Req } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Infer, MarlineModule, tensor, type Tensors } from '#libs/serve';
+import { obey } from './suite/commands.js';
 
-const [modelStore = ''] = process.argv.slice(2);
+/** How the gateway is started. */
+export interface InferGatewayOptions {
+  readonly modelStore: string;
+  readonly cacheDir: string;
+}
+
+const options = JSON.parse(process.argv[2] ?? '') as InferGatewayOptions;
 
 interface Order {
   readonly amounts: readonly number[];
@@ -33,7 +40,7 @@ class OrdersController {
 
 @Module({
   imports: [
-    MarlineModule.forRoot({ mount: 'ml', modelStore, loadModels: ['mlp.mar'], defaultWorkersPerModel: 1 }),
+    MarlineModule.forRoot({ ...options, mount: 'ml', loadModels: ['mlp.mar'], defaultWorkersPerModel: 1 }),
   ],
   controllers: [OrdersController],
 })
@@ -43,8 +50,4 @@ const app = await NestFactory.create<NestFastifyApplication>(GatewayModule, new 
   logger: ['error', 'warn'],
 });
 await app.listen(0, '127.0.0.1');
-process.on('message', (message) => {
-  if (message === 'read') process.send?.(process.cpuUsage());
-  if (message === 'stop') void app.close().then(() => process.disconnect());
-});
-process.send?.({ url: await app.getUrl() });
+obey({ url: await app.getUrl() }, {}, () => app.close());

@@ -1,0 +1,121 @@
+/**
+ * A bare Nest context with Marline, called in process as an application's service calls it (`@InjectModel`), and raw loops of
+ * ONNX Runtime beside it. A child of latency.ts, adaptive.ts and memory.ts, which tell it what to do.
+ */
+import 'reflect-metadata';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import {
+  MarlineModule,
+  ModelRegistry,
+  getModelToken,
+  tensor,
+  type ServedModel,
+  type Tensors,
+} from '#libs/serve';
+import type { ModelInput } from './suite/archives.js';
+import { obey } from './suite/commands.js';
+
+/** How the child is started. */
+export interface InProcessOptions {
+  readonly modelStore: string;
+  readonly cacheDir: string;
+  /** Names of the models that will be called. */
+  readonly models: readonly string[];
+  readonly shareWeightsAboveBytes?: number;
+}
+
+/** Some calls of a model, `concurrency` at a time. */
+export interface CallOrder {
+  readonly model: string;
+  readonly inputs: readonly ModelInput[];
+  readonly concurrency: number;
+  readonly seconds: number;
+}
+
+/** What came of them; latencies in milliseconds. */
+export interface Calls {
+  readonly requests: number;
+  readonly seconds: number;
+  readonly p50: number;
+}
+
+const { models, ...options } = JSON.parse(process.argv[2] ?? '') as InProcessOptions;
+
+@Module({ imports: [MarlineModule.forRoot(options), MarlineModule.forFeature([...models])] })
+class Application {}
+
+const app = await NestFactory.createApplicationContext(Application, { logger: ['error', 'warn'] });
+const raw = new Map<string, Worker>();
+
+obey(
+  {},
+  {
+    register: async ({ url, workers }: { url: string; workers: number }) => {
+      await app.get(ModelRegistry).register({ url, initialWorkers: workers, synchronous: true });
+    },
+    call,
+    raw: async ({ model, program, job, seconds }: RawOrder): Promise<Calls> => {
+      const worker = raw.get(model) ?? (await startRaw(model, program, job));
+      worker.postMessage({ seconds });
+      const [{ times }] = (await once(worker, 'message')) as [{ times: Float64Array }];
+      return summary(times, seconds);
+    },
+    memory: () => {
+      const rollup = readFileSync('/proc/self/smaps_rollup', 'utf8');
+      const megabytes = (field: string) =>
+        Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(rollup)?.[1]) / 1024;
+      return { pssMb: megabytes('Pss'), privateDirtyMb: megabytes('Private_Dirty') };
+    },
+  },
+  async () => {
+    for (const worker of raw.values()) worker.postMessage({ stop: true });
+    await app.close();
+  },
+);
+
+/** A raw loop of ONNX Runtime in a thread of this process. */
+interface RawOrder {
+  readonly model: string;
+  /** The file of the loop. */
+  readonly program: string;
+  readonly job: object;
+  readonly seconds: number;
+}
+
+async function startRaw(model: string, program: string, job: object): Promise<Worker> {
+  // As nice as the workers are.
+  const text = `require('node:os').setPriority(0, 10); void import(${JSON.stringify(program)});`;
+  const worker = new Worker(text, { eval: true, workerData: { model, job } });
+  raw.set(model, worker);
+  await once(worker, 'message');
+  return worker;
+}
+
+async function call({ model, inputs, concurrency, seconds }: CallOrder): Promise<Calls> {
+  const served = app.get<ServedModel<Tensors>>(getModelToken(model), { strict: false });
+  const times: number[] = [];
+  const startedAt = performance.now();
+  const endAt = startedAt + seconds * 1000;
+  const caller = async () => {
+    while (performance.now() < endAt) {
+      // A call takes its input over, so each needs numbers of its own; making them is the application's part.
+      const own = inputs.map((input) => ({ ...input, data: input.data.slice() }));
+      const before = performance.now();
+      const tensors = Object.fromEntries(
+        own.map(({ name, dtype, data, shape }) => [name, tensor(dtype, data, shape)]),
+      );
+      await served.predict(tensors);
+      times.push(performance.now() - before);
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, caller));
+  return summary(Float64Array.from(times), (performance.now() - startedAt) / 1000);
+}
+
+function summary(times: Float64Array, seconds: number): Calls {
+  return { requests: times.length, seconds, p50: times.toSorted()[times.length >> 1] ?? Number.NaN };
+}
