@@ -1,7 +1,7 @@
 import { isPooledSize, isTaken, takeBuffer } from './buffer-pool.js';
 
-/** From this size on bytes travel in a buffer of their own: moving one costs about as much as copying this much twice. */
-const LARGE_BYTES = 32 * 1024;
+/** From this size on bytes travel in a buffer of their own: moving one costs no more than copying it three times (measured: from 16 KiB on less). */
+const LARGE_BYTES = 16 * 1024;
 /** Wide enough for every element type, so that a view can be made at the start of any bytes. */
 const ALIGNMENT = 8;
 /** Where the values of a packet begin; before them stand the kind, the small bytes and the large ones. */
