@@ -1,6 +1,6 @@
 /**
  * A bare Nest context with Marline, called in process as an application's service calls it (`@InjectModel`), and raw loops of
- * ONNX Runtime beside it. A child of latency.ts, adaptive.ts and memory.ts, which tell it what to do.
+ * ONNX Runtime beside it. A child of latency.ts, adaptive.ts, memory.ts and scale-up.ts, which tell it what to do.
  */
 import 'reflect-metadata';
 import { once } from 'node:events';
@@ -9,10 +9,12 @@ import { Worker } from 'node:worker_threads';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import {
+  InferenceObserver,
   MarlineModule,
   ModelRegistry,
   getModelToken,
   tensor,
+  type ModelRef,
   type ServedModel,
   type Tensors,
 } from '#libs/serve';
@@ -43,9 +45,42 @@ export interface Calls {
   readonly p50: number;
 }
 
+/** How long one more worker took, in milliseconds. */
+export interface ScaleUp {
+  /** CPU of the whole process meanwhile. */
+  readonly cpu: number;
+  /** From the call to the start of the worker. */
+  readonly call: number;
+  /** From there until the worker is ready. */
+  readonly start: number;
+  /** From there until the caller is told. */
+  readonly told: number;
+  readonly total: number;
+  /** The new worker's first answer, with both workers busy, and one of a worker alone. */
+  readonly first: number;
+  readonly later: number;
+}
+
+/** Notes when the worker that is added last begins to start, and when it is ready. */
+class WorkerTimes extends InferenceObserver {
+  startingAt = 0;
+  readyAt = 0;
+
+  override workerChanged(_ref: ModelRef, _workerId: number, state: string): void {
+    if (state === 'starting') this.startingAt = performance.now();
+    if (state === 'idle') this.readyAt = performance.now();
+  }
+}
+
+const workerTimes = new WorkerTimes();
 const { models, ...options } = JSON.parse(process.argv[2] ?? '') as InProcessOptions;
 
-@Module({ imports: [MarlineModule.forRoot(options), MarlineModule.forFeature([...models])] })
+@Module({
+  imports: [
+    MarlineModule.forRoot({ ...options, observer: workerTimes }),
+    MarlineModule.forFeature([...models]),
+  ],
+})
 class Application {}
 
 const app = await NestFactory.createApplicationContext(Application, { logger: ['error', 'warn'] });
@@ -64,6 +99,7 @@ obey(
       const [{ times }] = (await once(worker, 'message')) as [{ times: Float64Array }];
       return summary(times, seconds);
     },
+    scaleUp,
     memory: () => {
       const rollup = readFileSync('/proc/self/smaps_rollup', 'utf8');
       const megabytes = (field: string) =>
@@ -96,24 +132,55 @@ async function startRaw(model: string, program: string, job: object): Promise<Wo
 }
 
 async function call({ model, inputs, concurrency, seconds }: CallOrder): Promise<Calls> {
-  const served = app.get<ServedModel<Tensors>>(getModelToken(model), { strict: false });
+  const ask = caller(model, inputs);
   const times: number[] = [];
   const startedAt = performance.now();
   const endAt = startedAt + seconds * 1000;
-  const caller = async () => {
-    while (performance.now() < endAt) {
-      // A call takes its input over, so each needs numbers of its own; making them is the application's part.
-      const own = inputs.map((input) => ({ ...input, data: input.data.slice() }));
-      const before = performance.now();
-      const tensors = Object.fromEntries(
-        own.map(({ name, dtype, data, shape }) => [name, tensor(dtype, data, shape)]),
-      );
-      await served.predict(tensors);
-      times.push(performance.now() - before);
-    }
+  const calls = async () => {
+    while (performance.now() < endAt) times.push(await ask());
   };
-  await Promise.all(Array.from({ length: concurrency }, caller));
+  await Promise.all(Array.from({ length: concurrency }, calls));
   return summary(Float64Array.from(times), (performance.now() - startedAt) / 1000);
+}
+
+/** Calls a model; tells how long that took. */
+function caller(model: string, inputs: readonly ModelInput[]): () => Promise<number> {
+  const served = app.get<ServedModel<Tensors>>(getModelToken(model), { strict: false });
+  return async () => {
+    // A call takes its input over, so each needs numbers of its own; making them is the application's part.
+    const own = inputs.map((input) => ({ ...input, data: input.data.slice() }));
+    const before = performance.now();
+    const tensors = Object.fromEntries(
+      own.map(({ name, dtype, data, shape }) => [name, tensor(dtype, data, shape)]),
+    );
+    await served.predict(tensors);
+    return performance.now() - before;
+  };
+}
+
+/** Adds a second worker, has both answer, and takes one away again. */
+async function scaleUp({ model, inputs }: Pick<CallOrder, 'model' | 'inputs'>): Promise<ScaleUp> {
+  const runtime = app.get(ModelRegistry).get(model);
+  const ask = caller(model, inputs);
+  const later = await ask();
+  const cpuBefore = process.cpuUsage();
+  const calledAt = performance.now();
+  await runtime.scale(2, 2);
+  const toldAt = performance.now();
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const { startingAt, readyAt } = workerTimes;
+  // The oldest idle worker takes the first request, the new one the second.
+  const [, first] = await Promise.all([ask(), ask()]);
+  await runtime.scale(1, 1);
+  return {
+    cpu: (user + system) / 1000,
+    call: startingAt - calledAt,
+    start: readyAt - startingAt,
+    told: toldAt - readyAt,
+    total: toldAt - calledAt,
+    first,
+    later,
+  };
 }
 
 function summary(times: Float64Array, seconds: number): Calls {

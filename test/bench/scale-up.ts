@@ -1,101 +1,74 @@
-/**
- * How long one more worker takes to serve (ResNet-50, 102 MB of weights, mapped from the file that all workers share): the
- * runtime's own share, the worker's start, and its first answer beside a later one.
- *
- *   sh test/bench/models/make.sh resnet50 && npm run build &&
- *   node --import=./test/support/ts-register.mjs test/bench/scale-up.ts
- */
-import 'reflect-metadata';
-import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { NestFactory } from '@nestjs/core';
-import { packArchive } from '#libs/archive';
-import { InferenceObserver, MarlineModule, ModelRegistry, tensor, type ModelRef } from '#libs/serve';
+/** How long one more worker takes to serve, by the parts that it is made of. See main.ts. */
+import { MODELS, ensureModels } from './peers/models.js';
+import type { InProcessOptions, ScaleUp } from './in-process-server.js';
+import { Workshop, inputsOf } from './suite/archives.js';
+import { Child } from './suite/child.js';
+import type { BenchResult } from './suite/result.js';
+import { ROUNDS, Samples, chosen, interleave } from './suite/rounds.js';
 
-const ROUNDS = 12;
+const NAMES = ['minilm', 'resnet50'];
+const ASKED_MS = 100;
 
-const model = fileURLToPath(new URL('../../.marline/bench-models/resnet50.onnx', import.meta.url));
-if (!existsSync(model))
-  throw new Error('There is no ResNet-50 yet; make it with: sh test/bench/models/make.sh resnet50');
+const STEPS: Readonly<Record<keyof ScaleUp, string>> = {
+  total: 'in all: the call of `scale()` to its end, when the worker serves',
+  call: 'runtime: the call until the worker is made',
+  start: 'worker: made until loaded',
+  told: 'runtime: loaded until the caller is told',
+  cpu: 'CPU of the whole process meanwhile',
+  first: "the new worker's first answer, both workers busy",
+  later: 'an answer of one worker alone',
+};
 
-/** Notes when the worker that is added last begins to start, and when it is ready. */
-class WorkerTimes extends InferenceObserver {
-  startingAt = 0;
-  readyAt = 0;
-
-  override workerChanged(_ref: ModelRef, _workerId: number, state: string): void {
-    if (state === 'starting') this.startingAt = performance.now();
-    if (state === 'idle') this.readyAt = performance.now();
-  }
-}
-
-const store = await mkdtemp(join(tmpdir(), 'marline-bench-'));
-try {
-  const packed = { modelName: 'resnet50', version: '1.0', handler: 'tensor', runtime: 'node' } as const;
-  await packArchive({ ...packed, serializedFile: model, exportPath: store, archiveFormat: 'zip-store' });
-  console.table(await measure());
-} finally {
-  await rm(store, { recursive: true, force: true });
-}
-
-async function measure(): Promise<object[]> {
-  const times = new WorkerTimes();
-  const module = MarlineModule.forRoot({
-    modelStore: store,
-    cacheDir: join(store, 'cache'),
-    observer: times,
+export default function scaleUp(): Promise<BenchResult> {
+  const models = chosen(
+    'MODELS',
+    MODELS.filter(({ name }) => NAMES.includes(name)),
+  );
+  ensureModels(models);
+  return Workshop.use(async (workshop) => {
+    const { folder: modelStore, cacheDir } = workshop;
+    const options: InProcessOptions = { modelStore, cacheDir, models: models.map(({ name }) => name) };
+    const child = await Child.start('in-process-server.ts', options);
+    try {
+      for (const model of models) {
+        const url = await workshop.packModel(model);
+        await child.ask('register', { url, workers: 1 });
+        // The second worker of a model is never the first to map its weights.
+        await child.ask('scaleUp', { model: model.name, inputs: inputsOf(model) });
+      }
+      const samples = new Samples();
+      await interleave(models, async (model) => {
+        const order = { model: model.name, inputs: inputsOf(model) };
+        const took = await child.ask<ScaleUp>('scaleUp', order);
+        for (const [step, ms] of Object.entries(took)) samples.add(`${model.name} ${step}`, ms as number);
+      });
+      return {
+        name: 'scale-up',
+        title: 'Scale-up',
+        method: [
+          'One worker more of a model whose weights all workers share, in a process that serves it already: `scale(2, 2)`, a call of both',
+          'workers, `scale(1, 1)`; milliseconds.',
+        ],
+        rounds: ROUNDS,
+        aims: models.map(({ name, title }) => ({
+          what: `${title}: one more worker serves after`,
+          sign: '<',
+          asked: ASKED_MS,
+          unit: ' ms',
+          values: samples.of(`${name} total`),
+        })),
+        tables: [
+          {
+            columns: ['', ...models.map(({ title }) => title)],
+            rows: Object.entries(STEPS).map(([step, title]) => ({
+              title,
+              cells: models.map(({ name }) => samples.of(`${name} ${step}`)),
+            })),
+          },
+        ],
+      };
+    } finally {
+      await child.stop();
+    }
   });
-  const app = await NestFactory.createApplicationContext(module, { logger: ['error'] });
-  const runtime = await app
-    .get(ModelRegistry)
-    .register({ url: 'resnet50.mar', initialWorkers: 1, synchronous: true });
-  let requests = 0;
-  const predict = async () => {
-    const input = tensor('float32', new Float32Array(3 * 224 * 224), [1, 3, 224, 224]);
-    const startedAt = performance.now();
-    await runtime.predict({ id: `${requests++}`, input: { kind: 'tensors', tensors: { input } } });
-    return performance.now() - startedAt;
-  };
-  const rows = { cpu: [], call: [], start: [], told: [], total: [], first: [], later: [] } as Record<
-    string,
-    number[]
-  >;
-  for (let round = 0; round < ROUNDS; round++) {
-    const later = await predict();
-    const cpuBefore = process.cpuUsage();
-    const calledAt = performance.now();
-    await runtime.scale(2, 2);
-    const toldAt = performance.now();
-    const { user, system } = process.cpuUsage(cpuBefore);
-    rows['cpu']?.push((user + system) / 1000);
-    // The oldest idle worker takes the first request, the new one the second.
-    const [, first] = await Promise.all([predict(), predict()]);
-    await runtime.scale(1, 1);
-    rows['call']?.push(times.startingAt - calledAt);
-    rows['start']?.push(times.readyAt - times.startingAt);
-    rows['told']?.push(toldAt - times.readyAt);
-    rows['total']?.push(toldAt - calledAt);
-    rows['first']?.push(first);
-    rows['later']?.push(later);
-  }
-  await app.close();
-  const what: Record<string, string> = {
-    cpu: 'CPU of the whole process meanwhile',
-    call: 'runtime: scale() → worker is made',
-    start: 'worker: made → loaded',
-    told: 'runtime: ready → caller told',
-    total: 'in all',
-    first: 'its first answer, both workers busy',
-    later: 'an answer of one worker alone',
-  };
-  return Object.entries(rows).map(([name, values]) => ({ step: what[name], ...spread(values) }));
-}
-
-function spread(values: readonly number[]): object {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (part: number) => Number((sorted[Math.floor((sorted.length - 1) * part)] ?? 0).toFixed(2));
-  return { 'median ms': at(0.5), least: at(0), most: at(1) };
 }

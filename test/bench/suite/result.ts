@@ -44,6 +44,7 @@ export const BENCHMARKS = [
   'adaptive',
   'isolation',
   'memory',
+  'scale-up',
   'cold-start',
   'infer',
   'soak',
