@@ -7,7 +7,7 @@ import { writeSpec, type BenchModel } from './models.js';
 import type { Peer } from './peer.js';
 import { cpuSeconds, machineCpu, memory } from './process-tree.js';
 import { record } from './results.js';
-import { HttpServer, RawLoop, stopAll, type Candidate } from './server.js';
+import { HttpServer, RawLoop, startNoMore, stopAll, type Candidate } from './server.js';
 
 /** The raw loop's name in the results. */
 export const RAW = 'R';
@@ -75,7 +75,10 @@ export async function measureModel({ model, peers, from, to, seconds }: Plan): P
   // What has been started ends in any case: also when a signal ends this program.
   let interrupt = (): void => {};
   const interrupted = new Promise<never>((_, reject) => {
-    interrupt = () => reject(new Error('Interrupted; go on with RESUME=1.'));
+    interrupt = () => {
+      startNoMore();
+      reject(new Error('Interrupted; go on with RESUME=1.'));
+    };
   });
   for (const signal of SIGNALS) process.once(signal, interrupt);
   try {

@@ -12,6 +12,12 @@ const STOP_LIMIT_MS = 15_000;
 
 /** All that run, also those that still start. */
 const running = new Set<Candidate>();
+let mayStart = true;
+
+/** From now on no server is started: what is under way may still try to while this program ends. */
+export function startNoMore(): void {
+  mayStart = false;
+}
 
 /** Ends every server that this program started. */
 export async function stopAll(): Promise<void> {
@@ -169,6 +175,7 @@ export class RawLoop extends Candidate {
 }
 
 function spawnQuietly({ command, env, cwd }: Launch, log: string, talk: 'ignore' | 'pipe'): ChildProcess {
+  if (!mayStart) throw new Error('Servers are being ended.');
   const output = openSync(log, 'w');
   const [program = '', ...argv] = command;
   // A session of its own: that is how its processes are found, and a Ctrl-C reaches this program alone.
