@@ -1,29 +1,30 @@
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ThreadWorker, WorkerPool, type PoolEvent } from '#libs/pool';
+import { WorkerPool, type PoolEvent } from '#libs/pool';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
 import type { ScriptModel } from './fixtures/script.js';
+import { makeWorker, type Kind } from './worker-kinds.js';
 
-const entry = new URL('./fixtures/script.worker.js', import.meta.url);
 const pools: { close(): Promise<void> }[] = [];
 
 interface PoolSetUp {
+  readonly kind?: Kind;
   readonly model?: Partial<ScriptModel>;
   readonly runTimeoutMs?: number;
 }
 
-function makePool({ model = {}, runTimeoutMs = 0 }: PoolSetUp = {}) {
+function makePool({ kind = 'thread', model = {}, runTimeoutMs = 0 }: PoolSetUp = {}) {
   const events: PoolEvent[] = [];
   let lastId = 0;
   const pool = new WorkerPool<ScriptModel, unknown>({
     create: (id, workerEvents) =>
-      new ThreadWorker({
+      makeWorker(kind, {
         id,
-        entry,
         events: workerEvents,
         startTimeoutMs: 30_000,
         resourceLimits: { maxOldGenerationSizeMb: 64 },
+        memoryLimitMb: 160,
       }),
     nextId: () => (lastId += 1),
     modelFor: () => ({ load: 'ok', ...model }),
@@ -51,30 +52,19 @@ async function ask(pool: ReturnType<typeof makePool>['pool'], action: string): P
 
 afterEach(() => Promise.all(pools.splice(0).map((pool) => pool.close())));
 
-describe('a pool of threads', () => {
+describe.each(['thread', 'process'] as const)('a pool of workers (%s)', (kind) => {
   it('answers an endless loop with “Worker died.” and goes on with a new thread', async () => {
-    const { pool, events } = makePool({ runTimeoutMs: 200 });
+    const { pool, events } = makePool({ kind, runTimeoutMs: 200 });
     await pool.scale(1);
     expect(await ask(pool, 'loop')).toBe('WORKER_DIED');
     expect(await ask(pool, 'hello')).toBe('hello done');
     expect(events.map(({ state }) => state)).toEqual(['starting', 'idle', 'quarantined', 'starting', 'idle']);
   });
 
-  it('replaces a thread that is stuck in native code while that one is still there', async () => {
-    const progress = new Int32Array(new SharedArrayBuffer(4));
-    const { pool } = makePool({ runTimeoutMs: 150, model: { progress } });
-    await pool.scale(1);
-    expect(await ask(pool, 'native 2000')).toBe('WORKER_DIED');
-    expect(await ask(pool, 'hello')).toBe('hello done');
-    expect(Atomics.load(progress, 0)).toBe(1);
-    await pool.close();
-    expect(Atomics.load(progress, 0)).toBe(2);
-  });
-
   it.each(['exit 1', 'reject', 'fill'])(
     'serves on after a handler that ends its thread (%s)',
     async (action) => {
-      const { pool } = makePool();
+      const { pool } = makePool({ kind });
       await pool.scale(2);
       const others = Promise.all(Array.from({ length: 20 }, () => ask(pool, 'hello')));
       const failed = await ask(pool, action);
@@ -84,14 +74,8 @@ describe('a pool of threads', () => {
     },
   );
 
-  it('passes the reason of a failed start to whoever scales', async () => {
-    const { pool } = makePool({ model: { load: 'permanent' } });
-    await expect(pool.scale(2)).rejects.toMatchObject({ code: 'MODEL_INVALID', message: 'no such opset' });
-    expect([pool.alive, pool.readyCount]).toEqual([expect.any(Number), 0]);
-  });
-
   it('loses no request while it scales from 1 to 4 to 1 under load', async () => {
-    const { pool } = makePool();
+    const { pool } = makePool({ kind });
     await pool.scale(1);
     const controller = new AbortController();
     let asked = 0;
@@ -108,6 +92,25 @@ describe('a pool of threads', () => {
     expect(new Set((await Promise.all(clients)).flat())).toEqual(new Set(['native done']));
     expect(pool.readyCount).toBe(1);
   });
+});
+
+describe('a pool of threads', () => {
+  it('replaces a thread that is stuck in native code while that one is still there', async () => {
+    const progress = new Int32Array(new SharedArrayBuffer(4));
+    const { pool } = makePool({ runTimeoutMs: 150, model: { progress } });
+    await pool.scale(1);
+    expect(await ask(pool, 'native 2000')).toBe('WORKER_DIED');
+    expect(await ask(pool, 'hello')).toBe('hello done');
+    expect(Atomics.load(progress, 0)).toBe(1);
+    await pool.close();
+    expect(Atomics.load(progress, 0)).toBe(2);
+  });
+
+  it('passes the reason of a failed start to whoever scales', async () => {
+    const { pool } = makePool({ model: { load: 'permanent' } });
+    await expect(pool.scale(2)).rejects.toMatchObject({ code: 'MODEL_INVALID', message: 'no such opset' });
+    expect([pool.alive, pool.readyCount]).toEqual([expect.any(Number), 0]);
+  });
 
   it.runIf(process.platform === 'linux')(
     'leaves no thread behind, however often it starts and stops',
@@ -117,7 +120,7 @@ describe('a pool of threads', () => {
       await pool.scale(2);
       await pool.scale(0);
       const before = threads();
-      for (let round = 0; round < 100; round += 1) {
+      for (let round = 0; round < 30; round += 1) {
         await pool.scale(2);
         expect(await ask(pool, 'hello')).toBe('hello done');
         await pool.scale(0);
