@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { InferenceObserver, type ModelRef } from '#libs/common';
 import type { Device, ModelRuntime } from '#libs/inference';
@@ -181,4 +182,29 @@ it('warms up the first workers of a version, and not those that join them', asyn
   await runtime.scale(4, 4);
   expect(runtime.status()).toMatchObject({ status: 'ready', readyWorkers: 4 });
   expect(notWarm).toHaveLength(2);
+});
+
+it('keeps one thread ready while a version may grow, gives it to the next worker, and ends it', async () => {
+  const made: Worker[] = [];
+  const note = (worker: Worker) => made.push(worker);
+  const living = () => made.filter(({ threadId }) => threadId !== -1).length;
+  process.on('worker', note);
+  try {
+    open = await openRegistry();
+    await pack('elastic', 'minWorkers: 1\nmaxWorkers: 3');
+    const runtime = await register('elastic.mar');
+    await until(() => living() === 2);
+    await runtime.scale(2, 3);
+    expect(made).toHaveLength(2);
+    expect(await Promise.all([20, 20].map((ms) => predict(open.registry, 'elastic', ms)))).toHaveLength(2);
+    await until(() => living() === 3);
+    await runtime.scale(2, 2);
+    await until(() => living() === 2);
+    await runtime.scale(1, 2);
+    await until(() => living() === 3);
+    await open.registry.unregister('elastic');
+    await until(() => living() === 0);
+  } finally {
+    process.off('worker', note);
+  }
 });

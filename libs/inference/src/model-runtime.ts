@@ -170,7 +170,9 @@ export class ModelRuntime {
       this.#scaling--;
       if (this.#scaling === 0 && this.#draining === undefined) {
         this.host.memory.claim(this, this.#claimFor(this.#pool.target));
-        this.#autoscaler.start(this.#settings.minWorkers, this.#settings.maxWorkers);
+        const { minWorkers: least, maxWorkers: most, isolation } = this.#settings;
+        this.#autoscaler.start(least, most);
+        this.host.workers.keepSpare(this, isolation === 'thread' && most > Math.max(1, least));
       }
       if (!this.#canServe()) this.#queue.abandon(new MarlineError('NO_WORKER', { model: this.name }));
     }
@@ -258,6 +260,7 @@ export class ModelRuntime {
 
   async #drain(timeoutMs: number): Promise<void> {
     this.#autoscaler.stop();
+    this.host.workers.keepSpare(this, false);
     let stopWaiting = () => {};
     const overdue = new Promise<'overdue'>((resolve) => {
       stopWaiting = this.host.clock.after(timeoutMs, () => resolve('overdue'));

@@ -1,8 +1,9 @@
 import { Injectable } from '@nestjs/common';
-import type { ModelRef } from '#libs/common';
+import { systemClock, type ModelRef } from '#libs/common';
 import {
   InlineWorker,
   ProcessWorker,
+  SpareThread,
   ThreadWorker,
   type LoadModel,
   type PoolWorker,
@@ -13,12 +14,18 @@ import type { ModelSettings } from './model-settings.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 const FIRST_WORKER_ID = 9000;
+/** A spare thread is made when the load that took the last one has had time to be served: booting costs CPU too. */
+const SPARE_DELAY_MS = 1000;
 const ENTRY = new URL('./onnx.worker.js', import.meta.url);
 
 /** Makes the workers of all models of the process, and gives each its device. */
 @Injectable()
 export class WorkerProvider {
   #lastId = FIRST_WORKER_ID - 1;
+  /** The versions whose number of workers follows the load. */
+  readonly #growing = new Set<object>();
+  #spare: SpareThread | undefined;
+  #cancelSpare: (() => void) | undefined;
 
   constructor(private readonly devices: DevicePlacer) {}
 
@@ -47,6 +54,39 @@ export class WorkerProvider {
     return this.devices.preview(settings.placement, count);
   }
 
+  /**
+   * Keeps one thread booted for all versions that may grow under load.
+   * @param version stands for the version
+   * @param grows false from the moment it no longer does
+   */
+  keepSpare(version: object, grows: boolean): void {
+    if (grows) this.#growing.add(version);
+    else this.#growing.delete(version);
+    if (this.#growing.size > 0) {
+      this.#makeSpareSoon();
+      return;
+    }
+    this.#cancelSpare?.();
+    this.#cancelSpare = undefined;
+    this.#spare?.end();
+    this.#spare = undefined;
+  }
+
+  #takeSpare(): SpareThread | undefined {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (this.#growing.size > 0) this.#makeSpareSoon();
+    return spare;
+  }
+
+  #makeSpareSoon(): void {
+    if (this.#spare !== undefined) return;
+    this.#cancelSpare ??= systemClock.after(SPARE_DELAY_MS, () => {
+      this.#cancelSpare = undefined;
+      this.#spare = new SpareThread({ entry: ENTRY, name: 'W-spare' });
+    });
+  }
+
   /** Makes a worker where the version's isolation says. */
   create(
     id: number,
@@ -58,7 +98,7 @@ export class WorkerProvider {
     const remote = { ...common, entry: ENTRY, name: `W-${id}-${model}_${version}` };
     switch (isolation) {
       case 'thread':
-        return new ThreadWorker(remote);
+        return new ThreadWorker({ ...remote, spare: this.#takeSpare() });
       case 'process':
         return new ProcessWorker({ ...remote, memoryLimitMb });
       case 'none':

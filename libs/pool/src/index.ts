@@ -5,6 +5,7 @@
  */
 export { recycle, recycleTaken, takeBuffer } from './buffer-pool.js';
 export type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
+export { SpareThread } from './spare-thread.js';
 export { ThreadWorker, type ThreadWorkerOptions } from './thread-worker.js';
 export { ProcessWorker, type ProcessWorkerOptions } from './process-worker.js';
 export { InlineWorker, type InlineWorkerOptions } from './inline-worker.js';

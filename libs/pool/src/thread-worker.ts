@@ -1,8 +1,12 @@
 import { RemoteWorker, type RemoteWorkerOptions } from './remote-worker.js';
+import type { SpareThread } from './spare-thread.js';
 import { Thread, type ThreadOptions } from './thread.js';
 
 /** How a {@link ThreadWorker} is made. */
-export interface ThreadWorkerOptions extends RemoteWorkerOptions, ThreadOptions {}
+export interface ThreadWorkerOptions extends RemoteWorkerOptions, ThreadOptions {
+  /** Taken instead of a new thread, if it is still there; it was made with the same options. */
+  readonly spare?: SpareThread;
+}
 
 /**
  * A worker thread behind the pool's interface (docs/decisions/0001). It is ended from outside only when the shared flag tells
@@ -13,6 +17,10 @@ export interface ThreadWorkerOptions extends RemoteWorkerOptions, ThreadOptions 
  */
 export class ThreadWorker<Model, Info> extends RemoteWorker<Model, Info> {
   constructor(options: ThreadWorkerOptions) {
-    super(options, (events) => new Thread({ name: `worker-${options.id}`, ...options }, events));
+    super(
+      options,
+      (events) =>
+        options.spare?.take(events) ?? new Thread({ name: `worker-${options.id}`, ...options }, events),
+    );
   }
 }
