@@ -34,7 +34,8 @@ Examples:
   $ marline tune models/efficientnet.mar --input coffee.jpg --batch-sizes 1,4 --force
 
 Each setting is measured in process and in a process of its own, in turn with all others. The best is the one with the highest
-throughput whose p99 is within --deadline-ms; within 3 % of it the one that needs the least CPU, then the smallest. Put the
+throughput whose p99 is within --deadline-ms; within 3 % of it (or what the rounds differ by) the one
+that needs the least CPU, then the smallest. Put the
 file into the archive with: marline archive … --config-file model-config.yaml`;
 
 /** `marline tune`: finds the best batch size, workers and threads of a model on this machine. */

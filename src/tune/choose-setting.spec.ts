@@ -65,8 +65,22 @@ describe('chooseSetting', () => {
     const { best, reason } = chooseSetting(results)!;
     expect(best).toBe(results[1]);
     expect(reason).toBe(
-      'the highest throughput of 3 settings; within 3 % of it: 2 workers × 1 thread, no batches; this one needs the least CPU',
+      'within 3 % of the highest throughput of 3 settings, like 2 workers × 1 thread, no batches; of these it needs the least CPU',
     );
+  });
+
+  it('takes what differs less than the rounds of the fastest for equal, up to a half', () => {
+    const fast = (setting: number, ...throughputs: number[]) =>
+      combineRounds(
+        { workers: setting, intraOpThreads: 1, batchSize: 1 },
+        2,
+        throughputs.map((throughput) => measurement({ throughput })),
+      );
+    const results = [fast(3, 80, 100, 120), fast(2, 85), fast(1, 75)];
+    const { best, reason } = chooseSetting(results)!;
+    expect(best).toBe(results[1]);
+    expect(reason).toContain('within 20 % of the highest throughput of 3 settings');
+    expect(chooseSetting([fast(2, 10, 100, 300), fast(1, 49)])!.best.setting.workers).toBe(2);
   });
 
   it('takes the smallest among those that need the same CPU', () => {
@@ -77,7 +91,7 @@ describe('chooseSetting', () => {
     ];
     const { best, reason } = chooseSetting(results)!;
     expect(best).toBe(results[2]);
-    expect(reason).toContain('of those that need the least CPU this is the smallest');
+    expect(reason).toContain('of these it is the smallest of those that need the least CPU');
   });
 
   it('keeps to the deadline', () => {

@@ -22,8 +22,10 @@ export interface TuneChoice {
   readonly reason: string;
 }
 
-/** Differences below this share are noise. */
+/** Differences below this share are noise, on the quietest machine. */
 const NOISE = 0.03;
+/** A machine that is noisier than this is measured again, not believed. */
+const LARGEST_NOISE = 0.5;
 
 /** One setting's rounds as one result. */
 export function combineRounds(
@@ -51,7 +53,7 @@ export function combineRounds(
 /**
  * The setting with the highest throughput among those whose p99 is within the deadline. Of those within 3 % of it the
  * one that needs the least CPU; where that is within 3 % too, the one with the fewest workers, threads, and items in a batch.
- * When none keeps the deadline, the one with the lowest p99.
+ * When none keeps the deadline, the one with the lowest p99. Where the rounds of the fastest setting differ by more than ±3 %, that much takes the place of 3 %.
  * @returns `undefined` when every setting failed
  */
 export function chooseSetting(results: readonly TuneResult[], deadlineMs?: number): TuneChoice | undefined {
@@ -62,8 +64,11 @@ export function chooseSetting(results: readonly TuneResult[], deadlineMs?: numbe
     if (best === undefined) return undefined;
     return { best, reason: `no setting has a p99 within ${deadlineMs} ms; this one has the lowest` };
   }
-  const highest = Math.max(...inTime.map((result) => result.measured.throughput));
-  const fast = inTime.filter((result) => result.measured.throughput >= highest * (1 - NOISE));
+  const { throughput, spread } = inTime.reduce((a, b) =>
+    b.measured.throughput > a.measured.throughput ? b : a,
+  ).measured;
+  const noise = Math.min(LARGEST_NOISE, Math.max(NOISE, spread));
+  const fast = inTime.filter((result) => result.measured.throughput >= throughput * (1 - noise));
   const leastCpu = Math.min(...fast.map((result) => result.measured.cpuMsPerRequest));
   const frugal = fast.filter((result) => result.measured.cpuMsPerRequest <= leastCpu * (1 + NOISE));
   const best = frugal.toSorted(
@@ -75,18 +80,16 @@ export function chooseSetting(results: readonly TuneResult[], deadlineMs?: numbe
     deadlineMs === undefined
       ? `of ${measured.length} settings`
       : `of the ${inTime.length} of ${measured.length} settings with a p99 within ${deadlineMs} ms`;
-  return { best, reason: `the highest throughput ${among}${tieBreak(best, fast, frugal)}` };
-}
-
-function tieBreak(best: TuneResult, fast: readonly TuneResult[], frugal: readonly TuneResult[]): string {
-  if (fast.length === 1) return '';
+  if (fast.length === 1) return { best, reason: `the highest throughput ${among}` };
   const others = fast.filter((result) => result !== best).map(({ setting }) => settingName(setting));
-  const listed = others.length > 3 ? `${others.length} others` : others.join('; ');
+  const like = others.length > 3 ? `${others.length} others` : others.join('; ');
   const why =
-    frugal.length === 1
-      ? 'this one needs the least CPU'
-      : 'of those that need the least CPU this is the smallest';
-  return `; within 3 % of it: ${listed}; ${why}`;
+    frugal.length === 1 ? 'needs the least CPU' : 'is the smallest of those that need the least CPU';
+  const share = Math.round(100 * noise);
+  return {
+    best,
+    reason: `within ${share} % of the highest throughput ${among}, like ${like}; of these it ${why}`,
+  };
 }
 
 function least<T>(values: readonly T[], of: (value: T) => number): T | undefined {

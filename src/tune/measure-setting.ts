@@ -13,7 +13,7 @@ const MAX_ERROR_OUTPUT = 2000;
  * @throws MarlineError what the model or its handler said, `PREDICTION_EXCEPTION` when the process crashed or hung
  */
 export async function measureSetting(order: MeasurementOrder, signal: AbortSignal): Promise<Measurement> {
-  const child = fork(fileURLToPath(new URL('./measurement.worker.js', import.meta.url)), {
+  const child = fork(fileURLToPath(new URL('./measuring-process.js', import.meta.url)), {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     // The body of a request crosses as bytes.
     serialization: 'advanced',

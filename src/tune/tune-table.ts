@@ -24,7 +24,7 @@ export function tuneTable(results: readonly TuneResult[], choice: TuneChoice | u
         ? ['-', '-', '-', '-', '-', '-']
         : [
             amount(measured.throughput),
-            `${Math.round(100 * measured.spread)} %`,
+            measured.spread === 0 ? '-' : `${Math.round(100 * measured.spread)} %`,
             amount(measured.p50Ms),
             amount(measured.p99Ms),
             amount(measured.cpuMsPerRequest),
@@ -48,9 +48,12 @@ export function batchCostText(results: readonly TuneResult[], { best }: TuneChoi
   return cost === undefined ? undefined : describeCost(cost);
 }
 
+/** A line that explains less of the differences between batches is no line. */
+const BELIEVABLE = 0.8;
+
 function describeCost({ perItemMs, fixedMs, r2 }: BatchCost): string {
   const line = `a batch of n takes ${amount(perItemMs)}·n ${fixedMs < 0 ? '-' : '+'} ${amount(Math.abs(fixedMs))} ms (R² ${r2.toFixed(3)})`;
-  if (perItemMs <= 0) return 'the runs of different batches differ too little to tell what one costs';
+  if (r2 < BELIEVABLE || perItemMs <= 0) return `${line}: too noisy to say what batches save`;
   if (fixedMs <= 0) return `${line}: batches save nothing in the run`;
   return `${line}: batches can save up to ${Math.round((100 * fixedMs) / (fixedMs + perItemMs))} % of a run's time per item`;
 }
