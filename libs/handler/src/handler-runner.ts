@@ -105,8 +105,8 @@ export class HandlerRunner {
   }
 
   async #runBatchOf(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
+    if (items.every((item) => this.#isForLane(item.input))) return this.#tensorLane().run(items, sink);
     const hooked = items.filter((item) => !this.#isForLane(item.input));
-    if (hooked.length === 0) return this.#tensorLane().run(items, sink);
     if (hooked.length < items.length)
       await this.#tensorLane().run(
         items.filter((item) => this.#isForLane(item.input)),

@@ -1,7 +1,7 @@
 import { MarlineError, type ProtocolInput, type TensorMetadata, type Tensors } from '#libs/common';
 import { BinaryTail } from './binary-tail.js';
 import { invalid, show } from './datatypes.js';
-import { parseRequest } from './request-scan.js';
+import { parseJson, parseRequest } from './request-scan.js';
 import type { TensorArena } from './tensor-arena.js';
 import { decodeTensors } from './tensor-json.js';
 
@@ -41,7 +41,7 @@ export function readProtocolRequest(
     );
   }
   const tail = new BinaryTail(body.subarray(jsonBytes));
-  return requestOf(parse(body.subarray(0, jsonBytes), arena), outputs, tail);
+  return requestOf(parseHead(body.subarray(0, jsonBytes)), outputs, tail);
 }
 
 /**
@@ -83,8 +83,21 @@ export function parse(bytes: Uint8Array, arena?: TensorArena): unknown {
   try {
     return parseRequest(bytes, arena);
   } catch (cause) {
-    throw new MarlineError('INVALID_INPUT', { reason: 'The request is not valid JSON.' }, { cause });
+    throw noJson(cause);
   }
+}
+
+/** The same where the tensors are binary: such JSON is short, and not worth a scan for numbers. */
+function parseHead(bytes: Uint8Array): unknown {
+  try {
+    return parseJson(bytes);
+  } catch (cause) {
+    throw noJson(cause);
+  }
+}
+
+function noJson(cause: unknown): MarlineError {
+  return new MarlineError('INVALID_INPUT', { reason: 'The request is not valid JSON.' }, { cause });
 }
 
 function wantedOutputs(

@@ -69,9 +69,10 @@ export class TensorResponder {
 
   /** The bytes of the one output; `undefined` when several are asked for, which bare bytes cannot tell apart. */
   bytes(request: ProtocolRequest | undefined, run: RunPart): ItemResult | undefined {
-    const names = request?.outputs?.map(({ name }) => name) ?? Object.keys(run.outputs);
-    const [name] = names;
-    if (name === undefined || names.length > 1) return undefined;
+    const wanted = request?.outputs;
+    const count = wanted === undefined ? Object.keys(run.outputs).length : wanted.length;
+    if (count !== 1) return undefined;
+    const name = wanted?.[0]?.name ?? Object.keys(run.outputs)[0] ?? '';
     const { tensor, shape, from, to } = partOf(run, name);
     const bytes = new Uint8Array(byteLengthOf(tensor, from, to));
     writeBytes(tensor, from, to, bytes, 0);

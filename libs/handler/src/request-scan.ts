@@ -41,6 +41,15 @@ export function parseRequest(bytes: Uint8Array, arena?: TensorArena): unknown {
     if (value !== undefined) return value;
   }
   arena?.rollBack(mark);
+  return parseJson(bytes);
+}
+
+/**
+ * The value of UTF-8 JSON; a byte order mark is no part of it.
+ * @throws SyntaxError when the bytes are no JSON
+ */
+export function parseJson(bytes: Uint8Array): unknown {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return JSON.parse(buffer.toString('utf8', hasByteOrderMark(bytes) ? 3 : 0)) as unknown;
 }
 

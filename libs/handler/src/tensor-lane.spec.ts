@@ -695,9 +695,20 @@ describe('bodies for the handler tensor', () => {
       mirror(['x', 'float32', 'n', 'length']),
       'each open dimension of input "x" (float32 [n,length])',
     ],
+    [
+      'two open dimensions, one called 2',
+      floats(1, 2),
+      mirror(['x', 'float32', 'n', '2']),
+      'each open dimension of input "x" (float32 [n,2])',
+    ],
     ['texts', floats(1, 2), mirror(['x', 'string', 'n']), 'Texts have no fixed width'],
     ['JSON', Buffer.from('{"inputs":1}'), mirror(['x', 'float64', 'n']), 'The body has 12 bytes'],
-    ['a bool that is none', Uint8Array.of(0, 2), mirror(['x', 'bool', 'n']), 'element 1 is the byte 2'],
+    [
+      'a bool that is none',
+      Uint8Array.of(0, 2),
+      mirror(['x', 'bool', 'n']),
+      'Input "x": element 1 is the byte 2',
+    ],
   ])('are refused as bytes with %s', async (_what, bytes, model, message) => {
     expect(await messageOf(bytesItem('a', bytes), model)).toContain(message);
   });

@@ -1,7 +1,6 @@
 import {
-  MarlineError,
   isMarlineError,
-  isTensors,
+  type MarlineError,
   type BatchSink,
   type ItemResult,
   type RawInput,
@@ -12,7 +11,7 @@ import { isRefusedItem, toPredictionError } from './handler-errors.js';
 import { checkFit, checkInputs } from './input-check.js';
 import { parse, readProtocolRequest, requestOf, type ProtocolRequest } from './protocol-request.js';
 import { TensorResponder } from './protocol-response.js';
-import { acceptsBytes, isBytesType, tensorOfBytes } from './raw-tensor.js';
+import { BareInput, acceptsBytes, isBytesType } from './raw-tensor.js';
 import { ownTensors, type RunPart } from './run-part.js';
 import { assertBatchAxis, isStackable, sharesRun, stackRows } from './stacking.js';
 import type { TensorArena } from './tensor-arena.js';
@@ -47,11 +46,13 @@ export class TensorLane {
   readonly #options: TensorLaneOptions;
   readonly #responder: TensorResponder;
   readonly #isStackable: boolean;
+  readonly #bareInput: BareInput;
 
   constructor(options: TensorLaneOptions) {
     this.#options = options;
     this.#responder = new TensorResponder(options.setup);
     this.#isStackable = isStackable(options.binding.inputs);
+    this.#bareInput = new BareInput(options.binding.inputs);
   }
 
   /** Settles every item. Never rejects. Calls may overlap only where there is no arena. */
@@ -99,7 +100,7 @@ export class TensorLane {
     const { contentType, value } = parameters[0] as RawInput['parameters'][number];
     const form = acceptsBytes(headers) ? 'bytes' : 'indented';
     if (isBytesType(contentType)) {
-      const tensors = tensorOfBytes(value, binding.inputs);
+      const tensors = this.#bareInput.read(value);
       return { id, form, request: undefined, tensors };
     }
     let json = parse(value, arena);
@@ -137,7 +138,6 @@ export class TensorLane {
             )
           : (bucket[0] as Job).tensors,
       );
-      if (!isTensors(outputs)) throw new MarlineError('INVALID_OUTPUT', {});
       if (isStacked)
         assertBatchAxis(
           outputs,
