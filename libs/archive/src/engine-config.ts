@@ -15,7 +15,7 @@ export interface EngineConfig {
   readonly instancesPerDevice?: number;
   /** Lets a model go to the CPU when none of its devices is there. */
   readonly cpuFallback?: boolean;
-  /** Memory that one worker process may take, in MB; only with `isolation: process`. */
+  /** Memory that one worker process may take, in MB, at least 96, for Node.js alone takes about 50; only with `isolation: process`. */
   readonly memoryLimitMb?: number;
   /** Milliseconds that requests may wait before a worker is added, up to maxWorkers. */
   readonly scaleUpQueueMs?: number;
@@ -38,7 +38,7 @@ const READERS: Readonly<Record<keyof EngineConfig, Reader>> = {
       : 'a list of cpu, cuda and cuda:<number>',
   instancesPerDevice: integer(1, 256),
   cpuFallback: (value) => (typeof value === 'boolean' ? { value } : 'true or false'),
-  memoryLimitMb: integer(16, 2 ** 24),
+  memoryLimitMb: integer(96, 2 ** 24),
   scaleUpQueueMs: integer(1, 3_600_000),
   scaleDownIdleSec: integer(1, 86_400),
 };
