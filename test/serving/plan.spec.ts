@@ -36,7 +36,7 @@ describe('a plan', () => {
     const yaml = `minWorkers: 1
 maxWorkers: 3
 batchSize: 8
-marline: { devices: ['cuda:1', cpu, 'cuda:7'], batching: adaptive, intraOpThreads: 2, isolation: process, memoryLimitMb: 64 }`;
+marline: { devices: ['cuda:1', cpu, 'cuda:7'], batching: adaptive, intraOpThreads: 2, isolation: process, memoryLimitMb: 96 }`;
     const [status, answer] = await plan(`url=${await pack(yaml)}`);
     expect(status).toBe(200);
     expect(answer).toEqual({
@@ -50,7 +50,7 @@ marline: { devices: ['cuda:1', cpu, 'cuda:7'], batching: adaptive, intraOpThread
       maxWorkers: 3,
       devices: ['cuda:1', 'cpu', 'cuda:1'],
       batching: { mode: 'adaptive', batchSize: 8, maxBatchDelay: 0 },
-      memory: { sharedMb: 0, perWorkerMb: 64, neededMb: 64, neededAtMostMb: 192, budgetMb: 100, usedMb: 0 },
+      memory: { sharedMb: 0, perWorkerMb: 71, neededMb: 71, neededAtMostMb: 212, budgetMb: 100, usedMb: 0 },
       warnings: [expect.stringContaining('cuda:7 is not there')],
     });
     expect(served.registry.names()).toEqual([]);
