@@ -19,6 +19,7 @@ import {
   type ModelBinding,
 } from './handler-context.js';
 import { isOutOfMemory, toPredictionError } from './handler-errors.js';
+import { HeldAnswers } from './held-answers.js';
 import { checkInputs } from './input-check.js';
 import { encodeOutput } from './output-encoding.js';
 import { decodeRequest, itemInput } from './request-decoding.js';
@@ -88,20 +89,25 @@ export class HandlerRunner {
   }
 
   /**
-   * Takes items through their hooks, in runs of at most `batchSize`, one after the other; the sink has the results of one, and how
-   * long it took, before the next begins. A handler on the main thread gets all items at once: its batcher made them a batch.
+   * Takes items through their hooks, in runs of at most `batchSize`, one after the other; the sink gets the results of each, and how
+   * long it took, those of very short runs together. A handler on the main thread gets all items at once: its batcher made them a batch.
    *
    * Never rejects. Does not return before the last hook has: ending one that never does is up to the caller.
    */
   async run(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
     const { output, setup } = this.#options;
     const size = output === 'value' ? items.length : Math.max(1, setup.systemProperties.batchSize);
-    for (let from = 0; from < items.length; from += size) {
-      const batch = items.length <= size ? items : items.slice(from, from + size);
-      const start = performance.now();
-      await this.#runBatchOf(batch, sink);
-      sink.ran(batch.length, performance.now() - start);
-    }
+    if (items.length <= size) return this.#runTimed(items, sink);
+    const answers = new HeldAnswers(sink);
+    for (let from = 0; from < items.length; from += size)
+      await this.#runTimed(items.slice(from, from + size), answers);
+    answers.release();
+  }
+
+  async #runTimed(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
+    const start = performance.now();
+    await this.#runBatchOf(items, sink);
+    sink.ran(items.length, performance.now() - start);
   }
 
   async #runBatchOf(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
