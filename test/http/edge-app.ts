@@ -12,7 +12,7 @@ import {
   type PredictionRequest,
   type ScheduleRequest,
 } from '#libs/inference';
-import { BatchingInterceptor } from '../../libs/inference/src/batching.interceptor.js';
+import { PredictionResponder } from '../../libs/inference/src/prediction-responder.js';
 import { PingController } from '../../libs/inference/src/ping.controller.js';
 import { PredictionsController } from '../../libs/inference/src/predictions.controller.js';
 import { MarlineHealthIndicator } from '../../libs/serve/src/health/health.indicator.js';
@@ -98,7 +98,7 @@ function rootModule({
   @Module({
     controllers: [PredictionsController, PingController, OipController],
     providers: [
-      BatchingInterceptor,
+      PredictionResponder,
       { provide: ModelRegistry, useValue: registryOf(model) },
       { provide: INFERENCE_OPTIONS, useValue: { maxRequestSize, schedule } },
       { provide: MarlineHealthIndicator, useValue: healthOf(model) },

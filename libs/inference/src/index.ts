@@ -15,16 +15,11 @@ export { defaultMemoryBudgetMb } from './memory-budget.js';
 export { sampleInputs } from './sample-inputs.js';
 export { ServedModel, type PredictOptions } from './served-model.js';
 export { InjectModel, getModelToken } from './inject-model.js';
-export {
-  Infer,
-  Inferred,
-  type InferOptions,
-  type InferRequest,
-  type Inference,
-} from './infer.interceptor.js';
+export { Infer, Inferred } from './infer.js';
+export type { InferOptions, InferRequest, Inference } from './batching.interceptor.js';
 export { TorchServeRoutes } from './torchserve-routes.js';
 export { AccessGuard, getAccessGuardsToken } from './access.guard.js';
-export { BatchingInterceptor, type PredictionTarget } from './batching.interceptor.js';
+export { PredictionResponder, type PredictionTarget } from './prediction-responder.js';
 export { TorchServeExceptionFilter } from './exception.filter.js';
 export { Plane, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';

@@ -1,10 +1,10 @@
 import { Module } from '@nestjs/common';
 import { HandlerModule } from '#libs/handler';
-import { BatchingInterceptor } from './batching.interceptor.js';
 import { DevicePlacer, detectDevices } from './devices.js';
 import { ConfigurableModuleClass, INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { ModelRegistry } from './model-registry.js';
 import { PingController } from './ping.controller.js';
+import { PredictionResponder } from './prediction-responder.js';
 import { PredictionsController } from './predictions.controller.js';
 import { WorkerProvider } from './workers.js';
 
@@ -17,7 +17,7 @@ import { WorkerProvider } from './workers.js';
   controllers: [PredictionsController, PingController],
   providers: [
     ModelRegistry,
-    BatchingInterceptor,
+    PredictionResponder,
     WorkerProvider,
     {
       provide: DevicePlacer,
@@ -26,6 +26,6 @@ import { WorkerProvider } from './workers.js';
       inject: [INFERENCE_OPTIONS],
     },
   ],
-  exports: [ModelRegistry, INFERENCE_OPTIONS],
+  exports: [ModelRegistry, PredictionResponder],
 })
 export class InferenceModule extends ConfigurableModuleClass {}

@@ -131,7 +131,8 @@ export class PendingAnswers {
 
   /** Fails all of them. */
   fail(error: MarlineError): void {
-    for (const pending of [...this.#all]) pending.error(error);
+    // Each leaves as it fails, so a copy is walked.
+    for (const pending of this.#all.slice()) pending.error(error);
   }
 }
 

@@ -1,30 +1,32 @@
 import { All, Controller, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError, type RawInput } from '#libs/common';
-import { BatchingInterceptor, type PredictionTarget } from './batching.interceptor.js';
+import { PredictionResponder, type PredictionTarget } from './prediction-responder.js';
 import { RawBody } from './raw-body.js';
 import { toHeaders, toParameters } from './request-parameters.js';
 import { TorchServeRoutes } from './torchserve-routes.js';
 
 /**
  * TorchServe's prediction routes, for every HTTP method. What stands behind the version is the handler's `url_path`.
- * The interceptor answers what the methods return; the unused `@Res()` keeps Nest from answering as well.
+ * With `@Res()` Nest leaves the answer to the methods.
  */
 @Controller()
-@TorchServeRoutes('inference', BatchingInterceptor)
+@TorchServeRoutes('inference', [])
 export class PredictionsController {
+  constructor(private readonly responder: PredictionResponder) {}
+
   /** Answers with the default version, or the one in the path. */
   @All(['predictions/:model', 'predictions/:model/:version', 'predictions/:model/:version/*'])
   @RawBody()
-  predict(@Req() request: FastifyRequest, @Res() _reply: FastifyReply): PredictionTarget {
-    return targetOf(request, false);
+  predict(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.responder.respond(targetOf(request, false), request, reply);
   }
 
   /** As predictions, for the handler's `explain` hook. */
   @All(['explanations/:model', 'explanations/:model/:version', 'explanations/:model/:version/*'])
   @RawBody()
-  explain(@Req() request: FastifyRequest, @Res() _reply: FastifyReply): PredictionTarget {
-    return targetOf(request, true);
+  explain(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.responder.respond(targetOf(request, true), request, reply);
   }
 }
 

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { MarlineError, type ItemResult } from '#libs/common';
+import { MarlineError, type CancelSignal, type ItemResult } from '#libs/common';
 import type { ModelRegistry } from './model-registry.js';
 import type { PredictionAnswer, Priority } from './prediction.js';
 
 /** How one call is bounded. @publicApi */
 export interface PredictOptions {
-  /** Cancels the call: it leaves the queue, and rejects with `REQUEST_CANCELLED`. */
-  readonly signal?: AbortSignal;
+  /** Cancels the call, as an `AbortSignal` does: it leaves the queue, and rejects with `REQUEST_CANCELLED`. */
+  readonly signal?: CancelSignal;
   /** Milliseconds from now, queue and hooks included; then the call rejects with `DEADLINE_EXCEEDED`. Unlimited by default. */
   readonly deadlineMs?: number;
   /** The default version of the model when not given. */

@@ -1,14 +1,13 @@
-import { Controller, Get, Post, Req, Res, UseFilters, UseGuards, UseInterceptors } from '@nestjs/common';
+import { Controller, Get, Post, Req, Res, UseFilters, UseGuards } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { VERSION } from '#libs/common';
 import {
   AccessGuard,
-  BatchingInterceptor,
   ModelRegistry,
   Plane,
+  PredictionResponder,
   RawBody,
   sendNativeJson,
-  type PredictionTarget,
 } from '#libs/inference';
 import { MarlineHealthIndicator } from '../health/health.indicator.js';
 import { describeModel } from './model-metadata.js';
@@ -33,16 +32,16 @@ const SERVER = { name: 'Marline', version: VERSION, extensions: ['binary_tensor_
 export class OipController {
   constructor(
     private readonly registry: ModelRegistry,
+    private readonly responder: PredictionResponder,
     private readonly health: MarlineHealthIndicator,
   ) {}
 
-  /** Answers with the tensors that the model makes of those in the body; the interceptor answers what this returns. */
+  /** Answers with the tensors that the model makes of those in the body. */
   @Post(['models/:model/infer', 'models/:model/versions/:version/infer'])
   @RawBody()
-  @UseInterceptors(BatchingInterceptor)
-  infer(@Req() request: FastifyRequest, @Res() _reply: FastifyReply): PredictionTarget {
+  infer(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
-    return { model, version, native: true, input: protocolInput };
+    return this.responder.respond({ model, version, native: true, input: protocolInput }, request, reply);
   }
 
   /** What this server is and what of the protocol's extensions it has. */
