@@ -31,7 +31,7 @@ export default async function coldStart(): Promise<BenchResult> {
     method: [
       'From the start of the process to its first 200 answer to a prediction, in seconds; asked again every 20 ms. Files are in the',
       'page cache, the cache of shared weights is empty, the archive is packed before.',
-      ...(installed ? [] : ['TorchServe is not installed here; `npm run bench:peers` installs it.']),
+      ...(installed ? [] : ['TorchServe is not installed here; `npm run bench -- peers` installs it.']),
     ],
     rounds: ROUNDS,
     aims: [],

@@ -22,6 +22,7 @@ for name in "$@"; do
   case $name in
     cnn-3ms) $python "$here/make_cnn.py" "$file" 4 ;;
     efficientnet-lite0) $python "$here/make_efficientnet_lite0.py" "$file" ;;
+    standin) shift; exec $python "$here/make_standin.py" "$@" ;;
     minilm) $python "$here/make_minilm.py" "$file" ;;
     *) $python "$here/make_bench.py" "$out/bench-models" "$name" ;;
   esac

@@ -2,7 +2,7 @@
  * Marline beside its peers and the two limits, in one run: sets up what is missing, starts all servers of a model, compares
  * their answers, measures them by turns, and writes docs/performance.md. `report` writes it again from the last results.
  *
- *   npm run bench:peers [-- report]
+ *   npm run bench -- peers [-- report]
  *
  * ROUNDS (10), SECONDS (at 8 connections; about 1.2), MODELS and PEERS (names, separated by commas) select; RESUME=1 takes
  * up an interrupted run.

@@ -113,6 +113,23 @@ export function ensureModels(models: readonly BenchModel[]): void {
   if (status !== 0) throw new Error(`Making ${missing.join(', ')} failed.`);
 }
 
+/**
+ * A model with the same inputs and output that costs nearly nothing: JavaScript becomes fast after some ten thousand requests, and
+ * with a slow model a server would be measured before that. `undefined` for a model that is itself as fast.
+ */
+export function standInOf(model: BenchModel): string | undefined {
+  if (model.file === fixture) return undefined;
+  const file = `${MODELS_FOLDER}${model.name}-standin.onnx`;
+  if (existsSync(file)) return file;
+  const shape = (dimensions: readonly number[]) => dimensions.slice(1).join(',');
+  const argv = [fileURLToPath(new URL('../models/make.sh', import.meta.url)), 'standin', file];
+  argv.push(`${model.output}=${shape(model.outputShape)}`);
+  argv.push(...model.inputs.map((input) => `${input.name}=${input.datatype}=${shape(input.shape)}`));
+  const { status } = spawnSync('sh', argv, { stdio: 'inherit' });
+  if (status !== 0) throw new Error(`Making ${file} failed.`);
+  return file;
+}
+
 /** The only input of an image model as the bytes that travel. */
 export function rawBytes({ inputs: [input] }: BenchModel): Buffer {
   return Buffer.from(Float32Array.from(input?.data ?? []).buffer);

@@ -17,6 +17,8 @@ export interface Launch {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly request: PeerRequest;
+  /** Path of a stand-in of the model, for the first warm-up of a server in JavaScript; and what is to be done once it is over. */
+  readonly standIn?: { readonly path: string; readonly remove?: () => Promise<unknown> };
 }
 
 /** What a launch is told. */

@@ -12,7 +12,7 @@ import { OURS, aims, losses } from './verdicts.js';
 
 const DOCUMENT = `${ROOT}docs/performance.md`;
 const PLOTS = `${ROOT}docs/performance`;
-const BEGIN = '<!-- peers:begin: written by npm run bench:peers, do not edit -->';
+const BEGIN = '<!-- peers:begin: written by npm run bench -- peers, do not edit -->';
 /** A quiet machine does less than this beside the measurement, in cores. */
 const QUIET_CORES = 0.1;
 const END = '<!-- peers:end -->';
@@ -138,16 +138,16 @@ function serverList(comparison: Comparison): string {
   ].join('\n');
 }
 
-const METHOD = `\`npm run bench:peers\` sets up what is missing (virtual environments below \`.marline/peers\`, models below
+const METHOD = `\`npm run bench -- peers\` sets up what is missing (virtual environments below \`.marline/peers\`, models below
 \`.marline/bench-models\`; wrk, Java 17 and Debian's python3-venv must be installed), measures, and writes this part of the page.
-\`ROUNDS\`, \`SECONDS\`, \`MODELS\` and \`PEERS\` select, \`RESUME=1\` takes up an interrupted run, \`npm run bench:peers -- report\`
+\`ROUNDS\`, \`SECONDS\`, \`MODELS\` and \`PEERS\` select, \`RESUME=1\` takes up an interrupted run, \`npm run bench -- peers -- report\`
 only writes the page again. The results of every round stay in \`.marline/peers/results/latest.jsonl\`.
 
 - Every server runs the same ONNX file in ONNX Runtime 1.30.0: two workers (naive Fastify: one), one session each, one intra-op
   thread, no spinning, no batching. Each gets the tensor in the most direct form that its own interface offers for HTTP.
 - Before anything is timed, the answer of every server is compared with the raw loop's: within 0.001 of the largest number.
 - The servers of one model run side by side; whichever is not measured is stopped (SIGSTOP, its whole process tree). Rounds run
-  forwards and backwards in turns (ABBA). A server is warmed up once until its CPU per request
+  forwards and backwards in turns (ABBA). A server is warmed up once, those in JavaScript first by some ten thousand requests to a stand-in of the model that costs nothing, until its CPU per request
   no longer falls (6 to 20 s), and for 0.25 s each time that it is woken.
 - wrk with one thread keeps 8, 1 and 32 connections busy. No new request is sent after the time is over, and the measurement ends
   with the last answer: the CPU time (user + system of the whole process tree) and the requests counted belong together.

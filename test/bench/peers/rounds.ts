@@ -16,6 +16,8 @@ export const CONNECTIONS = [8, 1, 32] as const;
 
 /** After each sleep. */
 const WARM_UP_SECONDS = 0.25;
+/** On a model that costs nothing: some ten thousand requests. */
+const STAND_IN_SECONDS = 8;
 /** The first warm-up goes on in such stretches until two in a row cost hardly less CPU: Java takes up to 20,000 requests. */
 const STRETCH = { seconds: 2, atMost: 10, better: 0.97 };
 const SETTLE_MS = 50;
@@ -54,6 +56,7 @@ export async function measureModel({ model, peers, from, to, seconds }: Plan): P
       });
       if (server === undefined) continue;
       candidates.set(peer.id, server);
+      await server.warmUpOnStandIn(CONNECTIONS[0], STAND_IN_SECONDS);
       await warmUp(server);
       server.sleep();
     }

@@ -75,6 +75,7 @@ export class HttpServer extends Candidate {
     log: string,
     private readonly url: string,
     readonly request: PeerRequest,
+    readonly standIn: Launch['standIn'],
     folder: string,
   ) {
     super(child, log);
@@ -95,6 +96,7 @@ export class HttpServer extends Candidate {
       `${folder}/log`,
       `http://127.0.0.1:${port}${launch.request.path}`,
       launch.request,
+      launch.standIn,
       folder,
     );
     try {
@@ -120,6 +122,23 @@ export class HttpServer extends Candidate {
   load(connections: number, seconds: number, drained: Drained): Promise<Load> {
     const { url, bodyFile, request } = this;
     return wrk(url, { connections, seconds, bodyFile, headers: request.headers, drained });
+  }
+
+  /** Load on the stand-in of the model, which is removed then. */
+  async warmUpOnStandIn(connections: number, seconds: number): Promise<void> {
+    if (this.standIn === undefined) return;
+    const url = new URL(this.standIn.path, this.url).href;
+    const { bodyFile, request } = this;
+    const load = await wrk(url, {
+      connections,
+      seconds,
+      bodyFile,
+      headers: request.headers,
+      drained: () => {},
+    });
+    if (load.errors > 0)
+      throw new Error(`${url} answered ${load.errors} of ${load.requests} requests with an error.`);
+    await this.standIn.remove?.();
   }
 
   private async ask(): Promise<Buffer | undefined> {

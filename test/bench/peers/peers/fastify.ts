@@ -1,5 +1,5 @@
 import { SERVERS } from '../folders.js';
-import { jsonBody, rawBytes } from '../models.js';
+import { jsonBody, rawBytes, standInOf } from '../models.js';
 import { readData, readFloats, type Peer } from '../peer.js';
 
 /** Fastify with `session.run()` in the route. */
@@ -10,8 +10,16 @@ export const naiveFastify: Peer = {
   kind: 'peer',
   launch({ model, port }) {
     const binary = model.body === 'binary';
+    const standIn = standInOf(model);
     return {
-      command: [process.execPath, `${SERVERS}naive-fastify.mjs`, String(port), model.file],
+      command: [
+        process.execPath,
+        `${SERVERS}naive-fastify.mjs`,
+        String(port),
+        model.file,
+        ...(standIn ? [standIn] : []),
+      ],
+      ...(standIn && { standIn: { path: '/predict-standin' } }),
       request: {
         path: '/predict',
         headers: { 'content-type': binary ? 'application/octet-stream' : 'application/json' },

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { ROOT } from '../folders.js';
-import { jsonBody, rawBytes, type BenchModel } from '../models.js';
+import { jsonBody, rawBytes, standInOf, type BenchModel } from '../models.js';
 import { readFloats, readOutputs, type Peer, type PeerRequest } from '../peer.js';
 
 const CLI = `${ROOT}dist/src/cli.js`;
@@ -12,14 +12,17 @@ function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
     ...peer,
     coldStarts: 3,
     launch({ model, port, sparePorts, folder }) {
-      pack(model, folder, modelConfig);
+      pack('model', model.file, folder, modelConfig);
+      const standIn = standInOf(model);
+      if (standIn !== undefined) pack('standin', standIn, folder, modelConfig);
       const properties = [
         `inference_address=http://127.0.0.1:${port}`,
         `management_address=http://127.0.0.1:${sparePorts[0]}`,
         `metrics_address=http://127.0.0.1:${sparePorts[1]}`,
         `model_store=${folder}`,
         `cache_dir=${folder}/cache`,
-        'load_models=model.mar',
+        `load_models=${standIn === undefined ? 'model.mar' : 'model.mar,standin.mar'}`,
+        'enable_model_api=true',
         'default_workers_per_model=2',
       ];
       writeFileSync(`${folder}/config.properties`, `${properties.join('\n')}\n`);
@@ -28,6 +31,12 @@ function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
         cwd: folder,
         env: { NODE_ENV: 'production' },
         request: request(model),
+        ...(standIn && {
+          standIn: {
+            path: '/predictions/standin',
+            remove: () => fetch(`http://127.0.0.1:${sparePorts[0]}/models/standin`, { method: 'DELETE' }),
+          },
+        }),
       };
     },
   };
@@ -82,9 +91,9 @@ function request(model: BenchModel): PeerRequest {
   };
 }
 
-function pack(model: BenchModel, folder: string, modelConfig: string): void {
-  const argv = [CLI, 'archive', '--model-name', 'model', '--version', '1.0', '--force', '--runtime', 'node'];
-  argv.push('--serialized-file', model.file, '--handler', 'tensor', '--export-path', folder);
+function pack(name: string, file: string, folder: string, modelConfig: string): void {
+  const argv = [CLI, 'archive', '--model-name', name, '--version', '1.0', '--force', '--runtime', 'node'];
+  argv.push('--serialized-file', file, '--handler', 'tensor', '--export-path', folder);
   argv.push('--archive-format', 'zip-store');
   if (modelConfig !== '') {
     writeFileSync(`${folder}/model-config.yaml`, modelConfig);
