@@ -72,6 +72,7 @@ describe("an archive of TorchServe's own archiver", () => {
   it('brings its configuration', async () => {
     await opened('allkeys.mar', ({ config }) => {
       expect(config).toEqual({
+        engine: {},
         minWorkers: 1,
         maxWorkers: 2,
         batchSize: 3,
@@ -133,6 +134,7 @@ describe('archives that TorchServe registers although they are broken', () => {
   it('badyaml.mar is served without its configuration', async () => {
     await opened('badyaml.mar', ({ config }) => {
       expect(config).toEqual({
+        engine: {},
         raw: {},
         warnings: [expect.stringContaining('model-config.yaml is not valid YAML')],
       });

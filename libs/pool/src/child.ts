@@ -44,6 +44,7 @@ export class Child implements Vessel {
   readonly channel: SocketChannel;
   readonly #child: ChildProcess;
   readonly #events: VesselEvents;
+  readonly #memoryLimitMb: number | undefined;
   #lastWords = '';
   /** Why its messages could not be read. */
   #cause: unknown;
@@ -54,6 +55,7 @@ export class Child implements Vessel {
   /** @throws MarlineError `OPTIONS_INVALID` when the memory limit is too small; `WORKER_DIED` when no process can be made */
   constructor(options: ChildOptions, events: VesselEvents) {
     this.#events = events;
+    this.#memoryLimitMb = options.memoryLimitMb;
     const { env = visibleEnv(NATIVE_ENV) } = options;
     const [command, ...parameters] = commandOf(options);
     this.#child = spawn(command, parameters, { env, stdio: ['ignore', 'inherit', 'pipe', 'pipe'] });
@@ -109,6 +111,12 @@ export class Child implements Vessel {
     });
   }
 
+  /** At its limit Node.js says what it lacks, or crashes without a word. */
+  get #limitHint(): string {
+    const limitMb = this.#memoryLimitMb;
+    return limitMb === undefined ? '' : ` (its memory limit of ${limitMb} MB may be the reason)`;
+  }
+
   #gone(code: number | null, signal: NodeJS.Signals | null): void {
     if (this.#exited) return;
     this.#exited = true;
@@ -118,7 +126,7 @@ export class Child implements Vessel {
   }
 
   #death(code: number | null, signal: NodeJS.Signals | null): MarlineError {
-    const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
+    const how = signal === null ? `exit code ${code}` : `signal ${signal}${this.#limitHint}`;
     const words = this.#lastWords.trim();
     const cause =
       this.#cause ??
@@ -134,7 +142,9 @@ function commandOf({ entry, memoryLimitMb, name }: ChildOptions): [command: stri
   // A debugger's port can be taken only once.
   const flags = process.execArgv.filter((argument) => !argument.startsWith('--inspect'));
   if (name !== undefined) flags.push(`--title=${name}`);
-  if (memoryLimitMb !== undefined) flags.push(`--max-old-space-size=${memoryLimitMb}`);
+  // Below the process's own limit, at which Node.js may crash without a word instead of saying what it lacks.
+  if (memoryLimitMb !== undefined)
+    flags.push(`--max-old-space-size=${Math.max(memoryLimitMb - LEAST_MEMORY_MB, memoryLimitMb / 4)}`);
   const parameters = [...flags, fileURLToPath(entry), CHILD_FLAG];
   if (memoryLimitMb === undefined) return [process.execPath, ...parameters];
   if (!(memoryLimitMb >= LEAST_MEMORY_MB)) {
