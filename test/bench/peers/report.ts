@@ -144,7 +144,7 @@ const METHOD = `\`npm run bench -- peers\` sets up what is missing (virtual envi
 only writes the page again. The results of every round stay in \`.marline/peers/results/latest.jsonl\`.
 
 - Every server runs the same ONNX file in ONNX Runtime 1.30.0: two workers (naive Fastify: one), one session each, one intra-op
-  thread, no spinning, no batching. Each gets the tensor in the most direct form that its own interface offers for HTTP.
+  thread, no spinning, no batching unless its name says so. Each gets the tensor in the most direct form that its own interface offers for HTTP.
 - Before anything is timed, the answer of every server is compared with the raw loop's: within 0.001 of the largest number.
 - The servers of one model run side by side; whichever is not measured is stopped (SIGSTOP, its whole process tree). Rounds run
   forwards and backwards in turns (ABBA). A server is warmed up once, those in JavaScript first by some ten thousand requests to a stand-in of the model that costs nothing, until its CPU per request

@@ -3,7 +3,7 @@ import { fastapi } from './fastapi.js';
 import { naiveFastify } from './fastify.js';
 import { floor } from './limits.js';
 import { litserve } from './litserve.js';
-import { marlineInline, marlineProcesses, marlineThreads } from './marline.js';
+import { marlineAdaptive, marlineInline, marlineProcesses, marlineThreads } from './marline.js';
 import { mlserver } from './mlserver.js';
 import { torchserve } from './torchserve.js';
 import { triton } from './triton.js';
@@ -12,6 +12,7 @@ import { triton } from './triton.js';
 export const PEERS: readonly Peer[] = [
   floor,
   marlineThreads,
+  marlineAdaptive,
   marlineProcesses,
   marlineInline,
   naiveFastify,

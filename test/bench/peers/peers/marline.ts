@@ -48,6 +48,17 @@ export const marlineThreads = marline(
   '',
 );
 
+/** The same with batches whose size is learned. */
+export const marlineAdaptive = marline(
+  {
+    id: 'marline-adaptive',
+    title: 'Marline (adaptive)',
+    about: '`batching: adaptive`, batches of up to 32 whose size is learned, two worker threads',
+    kind: 'ours, apart',
+  },
+  'batchSize: 32\nmarline:\n  batching: adaptive\n',
+);
+
 /** The same in worker processes. */
 export const marlineProcesses = marline(
   {
