@@ -48,6 +48,8 @@ describe('settings in force', () => {
       waitsForBatch: true,
     });
     expect(settings('')).toMatchObject({ batchSize: 1, maxBatchDelay: 100, waitsForBatch: false });
+    expect(settings('marline: { batching: adaptive }')).toMatchObject({ batchSize: 32 });
+    expect(settings('batchSize: 4\nmarline: { batching: adaptive }')).toMatchObject({ batchSize: 4 });
   });
 
   it('of time-outs come from the file as soon as there is one, else from the call', () => {

@@ -69,6 +69,8 @@ export interface Machine {
 }
 
 const DEFAULT_BATCH_DELAY_MS = 100;
+/** Most items of a batch whose size is learned, for a model that names no batchSize: beyond, small models gain little more. */
+const LARGEST_LEARNED_BATCH = 32;
 /** Most workers of one version: a mistyped number must not start threads until the process dies. */
 const MAX_WORKERS = 256;
 const DEFAULT_RETRY_WINDOW_S = 300;
@@ -94,7 +96,10 @@ export function resolveSettings(
   const batchDelay = request.maxBatchDelay ?? (config.maxBatchDelay === 0 ? undefined : config.maxBatchDelay);
   return {
     ...withinIsolation(isolation, workerRange(request, config, options, machine, placement)),
-    batchSize: request.batchSize ?? config.batchSize ?? 1,
+    batchSize:
+      request.batchSize ??
+      config.batchSize ??
+      (config.engine.batching === 'adaptive' ? LARGEST_LEARNED_BATCH : 1),
     maxBatchDelay: batchDelay ?? DEFAULT_BATCH_DELAY_MS,
     waitsForBatch: batchDelay !== undefined,
     responseTimeout: hasFile

@@ -17,7 +17,10 @@ export interface Launch {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly request: PeerRequest;
-  /** Path of a stand-in of the model, for the first warm-up of a server in JavaScript; and what is to be done once it is over. */
+  /**
+   * Of a server in JavaScript: the path of a stand-in of the model (or of the model, if it is as fast) to warm up on, and
+   * what removes it once all is measured.
+   */
   readonly standIn?: { readonly path: string; readonly remove?: () => Promise<unknown> };
 }
 

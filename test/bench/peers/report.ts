@@ -147,8 +147,10 @@ only writes the page again. The results of every round stay in \`.marline/peers/
   thread, no spinning, no batching unless its name says so. Each gets the tensor in the most direct form that its own interface offers for HTTP.
 - Before anything is timed, the answer of every server is compared with the raw loop's: within 0.001 of the largest number.
 - The servers of one model run side by side; whichever is not measured is stopped (SIGSTOP, its whole process tree). Rounds run
-  forwards and backwards in turns (ABBA). A server is warmed up once, those in JavaScript first by some ten thousand requests to a stand-in of the model that costs nothing, until its CPU per request
-  no longer falls (6 to 20 s), and for 0.25 s each time that it is woken.
+  forwards and backwards in turns (ABBA). A server is warmed up once until its CPU per request no longer
+  falls (6 to 20 s), and for 0.25 s each time that it is woken. V8 compiles what has run some thousand times, and drops
+  what has not run for half a minute: servers in JavaScript are warmed up on a stand-in of the model that costs nothing, for 8 s
+  first and for 1 s each time that they are woken.
 - wrk with one thread keeps 8, 1 and 32 connections busy. No new request is sent after the time is over, and the measurement ends
   with the last answer: the CPU time (user + system of the whole process tree) and the requests counted belong together.
 - CPU per request is read at 8 connections. Ratios are formed within a round. Latencies are wrk's; a p99 is the median of the

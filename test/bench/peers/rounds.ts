@@ -18,6 +18,8 @@ export const CONNECTIONS = [8, 1, 32] as const;
 const WARM_UP_SECONDS = 0.25;
 /** On a model that costs nothing: some ten thousand requests. */
 const STAND_IN_SECONDS = 8;
+/** After each sleep: V8 drops code that has not run for half a minute, which no server in use ever sees. */
+const WAKE_UP_SECONDS = 1;
 /** The first warm-up goes on in such stretches until two in a row cost hardly less CPU: Java takes up to 20,000 requests. */
 const STRETCH = { seconds: 2, atMost: 10, better: 0.97 };
 const SETTLE_MS = 50;
@@ -70,6 +72,7 @@ export async function measureModel({ model, peers, from, to, seconds }: Plan): P
     }
     for (const [id, candidate] of candidates) {
       candidate.wake();
+      await candidate.removeStandIn();
       const pids = candidate.pids();
       record({ type: 'memory', model: model.name, peer: id, processes: pids.length, ...memory(pids) });
       candidate.sleep();
@@ -160,6 +163,7 @@ async function measureRound(
 ): Promise<void> {
   candidate.wake();
   await sleep(SETTLE_MS);
+  await candidate.warmUpOnStandIn(CONNECTIONS[0], WAKE_UP_SECONDS);
   await candidate.load(CONNECTIONS[0], WARM_UP_SECONDS, () => {});
   for (const connections of CONNECTIONS) {
     const pids = candidate.pids();

@@ -37,6 +37,11 @@ export abstract class Candidate {
   abstract answer(): Promise<ArrayLike<number>>;
   abstract load(connections: number, seconds: number, drained: Drained): Promise<Load>;
 
+  /** Load on the stand-in of the model; nothing where there is none. */
+  async warmUpOnStandIn(_connections: number, _seconds: number): Promise<void> {}
+
+  async removeStandIn(): Promise<void> {}
+
   pids(): number[] {
     return treeOf(this.child.pid ?? 0);
   }
@@ -124,8 +129,7 @@ export class HttpServer extends Candidate {
     return wrk(url, { connections, seconds, bodyFile, headers: request.headers, drained });
   }
 
-  /** Load on the stand-in of the model, which is removed then. */
-  async warmUpOnStandIn(connections: number, seconds: number): Promise<void> {
+  override async warmUpOnStandIn(connections: number, seconds: number): Promise<void> {
     if (this.standIn === undefined) return;
     const url = new URL(this.standIn.path, this.url).href;
     const { bodyFile, request } = this;
@@ -138,7 +142,10 @@ export class HttpServer extends Candidate {
     });
     if (load.errors > 0)
       throw new Error(`${url} answered ${load.errors} of ${load.requests} requests with an error.`);
-    await this.standIn.remove?.();
+  }
+
+  override async removeStandIn(): Promise<void> {
+    await this.standIn?.remove?.();
   }
 
   private async ask(): Promise<Buffer | undefined> {

@@ -19,7 +19,7 @@ export const naiveFastify: Peer = {
         model.file,
         ...(standIn ? [standIn] : []),
       ],
-      ...(standIn && { standIn: { path: '/predict-standin' } }),
+      standIn: { path: standIn === undefined ? '/predict' : '/predict-standin' },
       request: {
         path: '/predict',
         headers: { 'content-type': binary ? 'application/octet-stream' : 'application/json' },

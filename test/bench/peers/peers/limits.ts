@@ -14,6 +14,7 @@ export const floor: Peer = {
     writeFileSync(`${folder}/answer`, answer);
     return {
       command: [process.execPath, `${SERVERS}fastify-floor.mjs`, String(port), `${folder}/answer`],
+      standIn: { path: '/predict' },
       request: {
         path: '/predict',
         headers: { 'content-type': binary ? 'application/octet-stream' : 'application/json' },

@@ -31,12 +31,13 @@ function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
         cwd: folder,
         env: { NODE_ENV: 'production' },
         request: request(model),
-        ...(standIn && {
-          standIn: {
-            path: '/predictions/standin',
-            remove: () => fetch(`http://127.0.0.1:${sparePorts[0]}/models/standin`, { method: 'DELETE' }),
-          },
-        }),
+        standIn:
+          standIn === undefined
+            ? { path: '/predictions/model' }
+            : {
+                path: '/predictions/standin',
+                remove: () => fetch(`http://127.0.0.1:${sparePorts[0]}/models/standin`, { method: 'DELETE' }),
+              },
       };
     },
   };
