@@ -2,6 +2,7 @@
  * A bare Nest context with Marline, called in process as an application's service calls it (`@InjectModel`), and raw loops of
  * ONNX Runtime beside it. A child of latency.ts, adaptive.ts, memory.ts and scale-up.ts, which tell it what to do.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import 'reflect-metadata';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -158,10 +159,15 @@ function caller(model: string, inputs: readonly ModelInput[]): () => Promise<num
   };
 }
 
-/** Adds a second worker, has both answer, and takes one away again. */
+/** A model that may grow has a thread booted for its next worker, some time after the last one took it. */
+const SPARE_MS = 2500;
+
+/** Adds a second worker to a model that may have two, has both answer, and takes one away again. */
 async function scaleUp({ model, inputs }: Pick<CallOrder, 'model' | 'inputs'>): Promise<ScaleUp> {
   const runtime = app.get(ModelRegistry).get(model);
   const ask = caller(model, inputs);
+  await runtime.scale(1, 2);
+  await sleep(SPARE_MS);
   const later = await ask();
   const cpuBefore = process.cpuUsage();
   const calledAt = performance.now();

@@ -46,8 +46,8 @@ export default function scaleUp(): Promise<BenchResult> {
         name: 'scale-up',
         title: 'Scale-up',
         method: [
-          'One worker more of a model whose weights all workers share, in a process that serves it already: `scale(2, 2)`, a call of both',
-          'workers, `scale(1, 1)`; milliseconds.',
+          'One worker more of a model whose weights all workers share and that may grow, in a process that serves it already: `scale(1, 2)`,',
+          '2.5 s, `scale(2, 2)`, a call of both workers, `scale(1, 1)`; milliseconds.',
         ],
         rounds: ROUNDS,
         aims: models.map(({ name, title }) => ({
