@@ -68,6 +68,23 @@ describe('a handler in a worker', () => {
     },
   );
 
+  it.each(['endless-loop', 'never', 'exit'])(
+    'that ends badly (%s) takes no other request along, however quick the model was before',
+    async (fault) => {
+      await register('faulty.mar', { responseTimeout: 1 });
+      for (let run = 0; run < 20; run++) await predict(open.registry, 'faulty', 'nothing');
+      const settled = await Promise.allSettled(
+        ['nothing', fault, 'nothing', 'nothing'].map((each) => predict(open.registry, 'faulty', each)),
+      );
+      expect(settled.map(({ status }) => status)).toEqual([
+        'fulfilled',
+        'rejected',
+        'fulfilled',
+        'fulfilled',
+      ]);
+    },
+  );
+
   it('that ends its thread fails its request; the next one is served by a new worker', async () => {
     await register('faulty.mar');
     await expect(predict(open.registry, 'faulty', 'exit')).rejects.toMatchObject({ code: 'WORKER_DIED' });
@@ -243,6 +260,30 @@ describe('a handler of the host', () => {
     await ask('first', 'go on');
     await expect(ask('second', 'hang', 20)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
     expect(told).toEqual(['queued first', 'finished first', 'failed second DEADLINE_EXCEEDED']);
+  });
+
+  it('is told as failed and its run as wasted when its caller gave up while it ran', async () => {
+    const told: string[] = [];
+    class Recorder extends InferenceObserver {
+      override requestFinished(_ref: ModelRef, id: string): void {
+        told.push(`finished ${id}`);
+      }
+      override requestFailed(_ref: ModelRef, id: string, { code }: MarlineError): void {
+        told.push(`failed ${id} ${code}`);
+      }
+      override runWasted(_ref: ModelRef, id: string): void {
+        told.push(`wasted ${id}`);
+      }
+    }
+    await open.close();
+    open = await openRegistry({ observer: new Recorder() });
+    await open.pack({ modelName: 'slow', handler: 'handlers/slow_handler.mjs' });
+    const runtime = await register('slow.mar');
+    const ask = (id: string, ms: number, deadlineMs?: number) =>
+      runtime.predict({ id, input: { kind: 'value', value: ms }, deadlineMs });
+    await expect(ask('left', 200, 20)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    await ask('next', 1);
+    expect(told).toEqual(['failed left DEADLINE_EXCEEDED', 'wasted left', 'finished next']);
   });
 });
 

@@ -34,7 +34,7 @@ export abstract class InferenceObserver {
   requestQueued(_ref: ModelRef, _requestId: string): void {}
   requestFinished(_ref: ModelRef, _requestId: string, _timings: RequestTimings): void {}
   requestFailed(_ref: ModelRef, _requestId: string, _error: MarlineError): void {}
-  /** A run was spent on a request whose caller was gone when it ended. */
+  /** A run was spent on a request whose caller was gone when it ended: told as failed then, and not as finished now. */
   runWasted(_ref: ModelRef, _requestId: string): void {}
   workerChanged(_ref: ModelRef, _workerId: number, _state: string, _error?: MarlineError): void {}
   workerLogged(_ref: ModelRef, _workerId: number, _level: 'log' | 'warn' | 'error', _text: string): void {}

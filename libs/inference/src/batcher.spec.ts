@@ -244,7 +244,7 @@ describe('Batcher that knows how long runs take', () => {
   });
 
   it('gives a worker several batches of a very small model at once, and a slow one its own alone', () => {
-    const { submit, seen, batcher, free } = setUp({ batchSize: () => 2 });
+    const { submit, seen, batcher, free } = setUp({ batchSize: () => 2, handsOver: true });
     for (let run = 0; run < 5; run++) batcher.learn(2, 0.02);
     for (let item = 0; item < 70; item++) submit(item);
     free();
@@ -254,8 +254,16 @@ describe('Batcher that knows how long runs take', () => {
     expect(seen.batches[1]).toHaveLength(2);
   });
 
+  it('gives a worker one batch at a time where a hook might hang', () => {
+    const { submit, seen, batcher, free } = setUp({ batchSize: () => 2 });
+    for (let run = 0; run < 5; run++) batcher.learn(2, 0.02);
+    for (let item = 0; item < 70; item++) submit(item);
+    free();
+    expect(seen.batches.map((batch) => batch.length)).toEqual([2]);
+  });
+
   it('spreads much work over idle workers, and gives little work to one', () => {
-    const { clock, submit, seen, batcher } = setUp({ workers: 2, batchSize: () => 1 });
+    const { clock, submit, seen, batcher } = setUp({ workers: 2, batchSize: () => 1, handsOver: true });
     clock.holdTurn();
     for (let run = 0; run < 5; run++) batcher.learn(1, 0.02);
     for (let item = 0; item < 8; item++) submit(item);
@@ -268,7 +276,7 @@ describe('Batcher that knows how long runs take', () => {
   });
 
   it('leaves the little that waits to the worker that is back in a moment, and no longer than that', () => {
-    const { clock, submit, seen, batcher } = setUp({ workers: 2 });
+    const { clock, submit, seen, batcher } = setUp({ workers: 2, handsOver: true });
     for (let run = 0; run < 5; run++) batcher.learn(1, 0.02);
     submit(1);
     submit(2);

@@ -10,6 +10,8 @@ export interface BatcherOptions<T> {
   readonly batchSize: () => number;
   /** True: the size of a run is learned, up to `batchSize`. */
   readonly adaptive?: boolean;
+  /** True: a worker may get several runs' worth of a very small model at once. False by default: one run, one hand-over. */
+  readonly handsOver?: boolean;
   /** Milliseconds that a batch waits to fill, from the moment a worker could take its first item. 0: never waits. */
   readonly maxBatchDelayMs: number;
   /** Most requests that may wait; one more is refused. */
@@ -58,7 +60,8 @@ interface Entry<T> extends Queued<T> {
  * - With a delay the clock starts when the first request is next *and* a worker is idle, as TorchServe's starts when
  *   a worker takes its first job. A full batch leaves at once, and any batch before its tightest deadline is out of reach.
  * - It learns how long runs take. A request that cannot be answered within its deadline is refused when it comes, or
- *   dropped when its turn comes too late, so that no run is wasted on it. Of a model far below a millisecond a worker gets several batches at once.
+ *   dropped when its turn comes too late, so that no run is wasted on it.
+ *   Of a model far below a millisecond a worker may get several batches at once.
  * - A request whose deadline passes or whose caller leaves is dropped at once, wherever it stands.
  * - One timer serves all deadlines. When it fires the (bounded) queue is walked once; it may fire in vain when the request
  *   it was set for has left already, which is cheaper than keeping the deadlines sorted.
@@ -75,7 +78,7 @@ export class Batcher<T> {
 
   constructor(options: BatcherOptions<T>) {
     this.#options = options;
-    this.#forecast = new RunForecast(options.adaptive ?? false);
+    this.#forecast = new RunForecast(options.adaptive ?? false, options.handsOver ?? false);
   }
 
   /** Requests that wait. */

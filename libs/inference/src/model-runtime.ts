@@ -97,6 +97,7 @@ export class ModelRuntime {
       observer: options.observer,
       batchSize: () => this.#loader.batchSize,
       adaptive: model.settings.config.engine.batching === 'adaptive',
+      handsOver: model.plan.runs !== 'worker' || model.plan.handler.kind !== 'module',
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,
       canServe: () => this.#canServe(),

@@ -18,8 +18,14 @@ export class RunForecast {
   /** When the batch that went out last is expected back. */
   #backAt = 0;
 
-  /** @param adaptive true: the size of a run is learned too */
-  constructor(adaptive: boolean) {
+  /**
+   * @param adaptive true: the size of a run is learned too
+   * @param handsOver true: several runs' worth may go out at once
+   */
+  constructor(
+    adaptive: boolean,
+    private readonly handsOver: boolean,
+  ) {
     this.#sizer = adaptive ? new BatchSizer() : undefined;
   }
 
@@ -44,12 +50,12 @@ export class RunForecast {
     return this.#sizer?.limit(most) ?? most;
   }
 
-  /** How many of `waiting` items one of `idle` workers should take: several runs' worth where runs are very short. */
+  /** How many of `waiting` items one of `idle` workers should take. */
   share(waiting: number, idle: number, most: number): number {
     const size = this.runSize(most);
     const perItemMs = this.runMs(size) / size;
     if (perItemMs === 0) return size;
-    const handOver = Math.max(size, Math.floor(HAND_OVER_MS / perItemMs));
+    const handOver = this.handsOver ? Math.max(size, Math.floor(HAND_OVER_MS / perItemMs)) : size;
     if (perItemMs * waiting <= LITTLE_MS) return handOver;
     const fair = Math.ceil(waiting / idle);
     return Math.max(this.#sizer === undefined ? size : 1, Math.min(handOver, fair));

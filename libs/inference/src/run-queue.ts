@@ -22,6 +22,8 @@ export interface RunQueueOptions {
   readonly batchSize: () => number;
   /** True: the size of a run is learned, up to `batchSize`. */
   readonly adaptive: boolean;
+  /** True when no code of an archive runs in the workers: a hook that hangs must take no more than its own run along. */
+  readonly handsOver: boolean;
   /** Milliseconds that a batch waits to fill; 0 = it never waits while a worker is idle. */
   readonly maxBatchDelayMs: number;
   readonly queueSize: number;
@@ -42,10 +44,11 @@ export class RunQueue {
     private readonly pool: WorkerPool<WorkerModel, WorkerReady>,
     private readonly options: RunQueueOptions,
   ) {
-    const { ref, clock, batchSize, adaptive, maxBatchDelayMs, queueSize } = options;
+    const { ref, clock, batchSize, adaptive, handsOver, maxBatchDelayMs, queueSize } = options;
     this.#batcher = new Batcher<Run>({
       batchSize,
       adaptive,
+      handsOver,
       maxBatchDelayMs,
       queueSize,
       clock,
@@ -132,8 +135,11 @@ class BatchAnswers implements BatchSink {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
     const { ref, clock, observer } = this.options;
-    if (entry.item.pending.abandoned) observer.runWasted(ref, id);
-    entry.item.pending.result(result);
+    const { pending } = entry.item;
+    if (pending.abandoned) observer.runWasted(ref, id);
+    // It was told as failed when its caller gave up; only a stream was not.
+    if (pending.abandoned && !pending.streaming) return;
+    pending.result(result);
     const now = clock.now();
     observer.requestFinished(ref, id, {
       queueMs: this.#startedAt - entry.queuedAt,
