@@ -43,6 +43,5 @@ export type {
   WorkerInput,
 } from './batch.js';
 export { InferenceObserver, type HandlerMetric, type ModelRef, type RequestTimings } from './observer.js';
-export type { CancelSignal } from './cancel-signal.js';
 export { ManualClock, systemClock, type Clock } from './clock.js';
 export { VERSION } from './version.js';

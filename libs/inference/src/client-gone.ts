@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { CancelSignal } from '#libs/common';
+import type { CancelSignal } from './prediction.js';
 
 /**
  * Aborted when a client leaves before its answer is out. An AbortController per request would cost several times as much.

@@ -1,5 +1,5 @@
-import { MarlineError, type CancelSignal, type Clock, type ItemResult } from '#libs/common';
-import type { PredictionAnswer } from './prediction.js';
+import { MarlineError, type Clock, type ItemResult } from '#libs/common';
+import type { CancelSignal, PredictionAnswer } from './prediction.js';
 
 /** By when and for whom an answer is made. */
 export interface AnswerBounds {

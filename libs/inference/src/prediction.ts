@@ -1,7 +1,6 @@
 import {
   MarlineError,
   isTensors,
-  type CancelSignal,
   type ItemResult,
   type ProtocolInput,
   type RawInput,
@@ -9,6 +8,16 @@ import {
   type ValueInput,
   type WorkerInput,
 } from '#libs/common';
+
+/**
+ * Tells that a caller is gone. An `AbortSignal` is one; doors with many short requests have cheaper ones, because an
+ * AbortController costs as much as all else that a small request needs on the main thread.
+ */
+export interface CancelSignal {
+  readonly aborted: boolean;
+  addEventListener(type: 'abort', listener: () => void, options?: { readonly once?: boolean }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
 
 /** One request for one model, whichever door it came through. */
 export interface PredictionRequest {
@@ -28,6 +37,10 @@ export interface PredictionRequest {
 
 /** From first to last. @publicApi */
 export type Priority = 'high' | 'normal' | 'low';
+
+export function isPriority(value: unknown): value is Priority {
+  return value === 'high' || value === 'normal' || value === 'low';
+}
 
 /** What comes back: one result, or a stream whose first part is here already. */
 export type PredictionAnswer =

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import { MarlineError } from '#libs/common';
-import type { PredictionRequest, Priority } from './prediction.js';
+import { isPriority, type PredictionRequest } from './prediction.js';
 
 /** Who goes first, and for whom. @publicApi */
 export type RequestSchedule = Pick<PredictionRequest, 'priority' | 'tenant'>;
@@ -12,7 +12,6 @@ export type RequestSchedule = Pick<PredictionRequest, 'priority' | 'tenant'>;
 export type ScheduleRequest = (request: FastifyRequest) => RequestSchedule | undefined;
 
 const TIMEOUT_HEADER = 'x-request-timeout-ms';
-const PRIORITIES: readonly unknown[] = ['high', 'normal', 'low'] satisfies readonly Priority[];
 const UNSCHEDULED: RequestSchedule = {};
 
 /**
@@ -58,7 +57,7 @@ function checked(said: unknown): RequestSchedule {
       'The option schedule must return { priority, tenant } or nothing, and no promise: it is asked for each request.',
     );
   const { priority, tenant } = said as { priority?: unknown; tenant?: unknown };
-  if (priority !== undefined && !PRIORITIES.includes(priority))
+  if (priority !== undefined && !isPriority(priority))
     throw new TypeError(
       `The option schedule returned the priority ${shown(priority)}; return 'high', 'normal' or 'low'.`,
     );

@@ -83,6 +83,15 @@ describe('a served model', () => {
     expect(asked[1]?.request.id).not.toBe(asked[0]?.request.id);
   });
 
+  it('rejects a priority that there is not, and asks nobody', async () => {
+    const { model, asked } = modelThatAnswers(result(bytes('1', 'json')));
+    await expect(model.predict(1, { priority: 'urgent' as 'high' })).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      message: `The priority of a call is 'high', 'normal' or 'low', not "urgent".`,
+    });
+    expect(asked).toEqual([]);
+  });
+
   it('rejects, and does not throw, when there is no such model', async () => {
     const registry = {
       get: () => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { MarlineError, type CancelSignal, type ItemResult } from '#libs/common';
+import { MarlineError, type ItemResult } from '#libs/common';
 import type { ModelRegistry } from './model-registry.js';
-import type { PredictionAnswer, Priority } from './prediction.js';
+import { isPriority, type CancelSignal, type PredictionAnswer, type Priority } from './prediction.js';
 
 /** How one call is bounded. @publicApi */
 export interface PredictOptions {
@@ -72,6 +72,12 @@ export class ServedModel<Input = unknown, Output = unknown> {
   }
 
   #ask(value: Input, { version, ...options }: PredictOptions): Promise<PredictionAnswer> {
+    const { priority } = options;
+    if (priority !== undefined && !isPriority(priority)) {
+      throw new MarlineError('INVALID_INPUT', {
+        reason: `The priority of a call is 'high', 'normal' or 'low', not ${JSON.stringify(priority)}.`,
+      });
+    }
     const runtime = this.registry.get(this.name, version);
     return runtime.predict({ ...options, id: randomUUID(), input: { kind: 'value', value } });
   }
