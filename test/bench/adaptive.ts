@@ -1,10 +1,10 @@
 /** In-process throughput with learned batch sizes beside batch size 1. See main.ts. */
-import { MODELS, ensureModels, type BenchModel } from './peers/models.js';
+import { type BenchModel } from './peers/models.js';
 import type { Calls, InProcessOptions } from './in-process-server.js';
 import { Workshop, inputsOf } from './suite/archives.js';
 import { Child } from './suite/child.js';
 import type { Aim, BenchResult } from './suite/result.js';
-import { ROUNDS, Samples, chosen, interleave, secondsOr } from './suite/rounds.js';
+import { ROUNDS, Samples, chosenModels, interleave, secondsOr } from './suite/rounds.js';
 
 const SECONDS = secondsOr(2);
 const WARM_UP_SECONDS = 4;
@@ -23,11 +23,7 @@ const WAYS = ['alone', 'fixed', 'adaptive'] as const;
 type Way = (typeof WAYS)[number];
 
 export default function adaptive(): Promise<BenchResult> {
-  const models = chosen(
-    'MODELS',
-    MODELS.filter(({ name }) => name in LOADS),
-  );
-  ensureModels(models);
+  const models = chosenModels(Object.keys(LOADS));
   return Workshop.use(async (workshop) => {
     const names = models.flatMap(({ name }) => [`${name}-fixed`, `${name}-adaptive`]);
     const { folder: modelStore, cacheDir } = workshop;

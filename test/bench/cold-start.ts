@@ -1,21 +1,16 @@
 /** From the start of the server's process to its first answer, beside TorchServe's where it is installed. See main.ts. */
 import { existsSync } from 'node:fs';
 import { PEERS_FOLDER } from './peers/folders.js';
-import { MODELS, ensureModels } from './peers/models.js';
 import { marlineThreads } from './peers/peers/marline.js';
 import { torchserve } from './peers/peers/torchserve.js';
 import type { BenchResult } from './suite/result.js';
-import { ROUNDS, Samples, chosen, interleave } from './suite/rounds.js';
+import { ROUNDS, Samples, chosenModels, interleave } from './suite/rounds.js';
 import { startStandalone } from './suite/standalone.js';
 
 const NAMES = ['mlp', 'resnet50'];
 
 export default async function coldStart(): Promise<BenchResult> {
-  const models = chosen(
-    'MODELS',
-    MODELS.filter(({ name }) => NAMES.includes(name)),
-  );
-  ensureModels(models);
+  const models = chosenModels(NAMES);
   const installed = existsSync(`${PEERS_FOLDER}torchserve/bin/torchserve`);
   const servers = installed ? [marlineThreads, torchserve] : [marlineThreads];
   const pairs = models.flatMap((model) => servers.map((peer) => ({ model, peer })));

@@ -1,12 +1,11 @@
 /** CPU per request of worker processes beside worker threads, over HTTP. See main.ts. */
 import { wrk } from './peers/load.js';
-import { MODELS, ensureModels } from './peers/models.js';
 import { cpuSeconds } from './peers/process-tree.js';
 import type { GatewayOptions } from './gateway-server.js';
 import { Workshop, type Body } from './suite/archives.js';
 import { Child } from './suite/child.js';
 import type { BenchResult } from './suite/result.js';
-import { ROUNDS, Samples, chosen, interleave, secondsOr } from './suite/rounds.js';
+import { ROUNDS, Samples, chosenModels, interleave, secondsOr } from './suite/rounds.js';
 
 const SECONDS = secondsOr(2);
 const WARM_UP_SECONDS = 3;
@@ -17,11 +16,7 @@ const NAMES = ['cnn', 'mlp'];
 const ASKED = 1.15;
 
 export default function isolation(): Promise<BenchResult> {
-  const models = chosen(
-    'MODELS',
-    MODELS.filter(({ name }) => NAMES.includes(name)),
-  );
-  ensureModels(models);
+  const models = chosenModels(NAMES);
   return Workshop.use(async (workshop) => {
     const pairs: { model: (typeof models)[number]; isolation: (typeof ISOLATIONS)[number]; body: Body }[] =
       [];

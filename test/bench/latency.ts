@@ -1,14 +1,14 @@
 /** Added latency at one connection, p50, above the raw loop R of the same round: in process and over HTTP. See main.ts. */
 import { readFileSync } from 'node:fs';
 import { SERVERS } from './peers/folders.js';
-import { MODELS, ensureModels, writeSpec, type BenchModel } from './peers/models.js';
+import { writeSpec, type BenchModel } from './peers/models.js';
 import { marlineThreads } from './peers/peers/marline.js';
 import type { Calls, InProcessOptions } from './in-process-server.js';
 import { Workshop, inputsOf } from './suite/archives.js';
 import { Child } from './suite/child.js';
 import { startStandalone } from './suite/standalone.js';
 import type { BenchResult } from './suite/result.js';
-import { ROUNDS, Samples, chosen, interleave, secondsOr } from './suite/rounds.js';
+import { ROUNDS, Samples, chosenModels, interleave, secondsOr } from './suite/rounds.js';
 
 const SECONDS = secondsOr(1);
 const WARM_UP_SECONDS = 2;
@@ -22,11 +22,7 @@ interface Way {
 }
 
 export default function latency(): Promise<BenchResult> {
-  const models = chosen(
-    'MODELS',
-    MODELS.filter(({ name }) => NAMES.includes(name)),
-  );
-  ensureModels(models);
+  const models = chosenModels(NAMES);
   return Workshop.use(async (workshop) => {
     const { folder: modelStore, cacheDir } = workshop;
     const options: InProcessOptions = { modelStore, cacheDir, models: models.map(({ name }) => name) };

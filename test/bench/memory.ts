@@ -1,10 +1,10 @@
 /** PSS of a gateway process by the number of workers, with shared weights and without. See main.ts. */
-import { MODELS, ensureModels, type BenchModel } from './peers/models.js';
+import { type BenchModel } from './peers/models.js';
 import type { InProcessOptions } from './in-process-server.js';
 import { Workshop, inputsOf } from './suite/archives.js';
 import { Child } from './suite/child.js';
 import type { BenchResult } from './suite/result.js';
-import { ROUNDS, Samples, chosen, interleave } from './suite/rounds.js';
+import { ROUNDS, Samples, chosenModels, interleave } from './suite/rounds.js';
 
 const COUNTS = [1, 4];
 /** What four workers may take of what one takes. */
@@ -22,11 +22,7 @@ interface Setup {
 const nameOf = ({ model, form, workers }: Setup) => `${model.name} ${form} ${workers}`;
 
 export default function memory(): Promise<BenchResult> {
-  const models = chosen(
-    'MODELS',
-    MODELS.filter(({ name }) => name in ASKED),
-  );
-  ensureModels(models);
+  const models = chosenModels(Object.keys(ASKED));
   return Workshop.use(async (workshop) => {
     for (const model of models) await workshop.packModel(model);
     const setups = models.flatMap((model) =>

@@ -1,10 +1,9 @@
 /** How long one more worker takes to serve, by the parts that it is made of. See main.ts. */
-import { MODELS, ensureModels } from './peers/models.js';
 import type { InProcessOptions, ScaleUp } from './in-process-server.js';
 import { Workshop, inputsOf } from './suite/archives.js';
 import { Child } from './suite/child.js';
 import type { BenchResult } from './suite/result.js';
-import { ROUNDS, Samples, chosen, interleave } from './suite/rounds.js';
+import { ROUNDS, Samples, chosenModels, interleave } from './suite/rounds.js';
 
 const NAMES = ['minilm', 'resnet50'];
 const ASKED_MS = 100;
@@ -20,11 +19,7 @@ const STEPS: Readonly<Record<keyof ScaleUp, string>> = {
 };
 
 export default function scaleUp(): Promise<BenchResult> {
-  const models = chosen(
-    'MODELS',
-    MODELS.filter(({ name }) => NAMES.includes(name)),
-  );
-  ensureModels(models);
+  const models = chosenModels(NAMES);
   return Workshop.use(async (workshop) => {
     const { folder: modelStore, cacheDir } = workshop;
     const options: InProcessOptions = { modelStore, cacheDir, models: models.map(({ name }) => name) };

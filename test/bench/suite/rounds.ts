@@ -1,4 +1,6 @@
 /** Rounds of a measurement: `ROUNDS`, 10 by default. */
+import { MODELS, ensureModels, type BenchModel } from '../peers/models.js';
+
 export const ROUNDS = fromEnvironment('ROUNDS', 10);
 
 /** Length of one measurement in seconds: `SECONDS`, or what the program takes without it. */
@@ -22,6 +24,16 @@ export function chosen<T extends { readonly name: string }>(variable: string, al
     if (found !== undefined) return found;
     throw new Error(`${variable}: there is no ${name}; there are ${all.map(({ name }) => name).join(', ')}.`);
   });
+}
+
+/** Those of the benchmark's models that MODELS names, or all of them, made where they are missing. */
+export function chosenModels(names: readonly string[]): BenchModel[] {
+  const models = chosen(
+    'MODELS',
+    MODELS.filter(({ name }) => names.includes(name)),
+  );
+  ensureModels(models);
+  return models;
 }
 
 /** Measures each item once a round, forwards and backwards in turns (ABBA), one after the other. */
