@@ -266,13 +266,31 @@ describe('Batcher that knows how long runs take', () => {
     const { clock, submit, seen, batcher } = setUp({ workers: 2, batchSize: () => 1, handsOver: true });
     clock.holdTurn();
     for (let run = 0; run < 5; run++) batcher.learn(1, 0.02);
+    for (let item = 0; item < 30; item++) submit(item);
+    clock.endTurn();
+    expect(seen.batches.map((batch) => batch.length)).toEqual([15, 15]);
+    seen.idle = 2;
     for (let item = 0; item < 8; item++) submit(item);
     clock.endTurn();
-    expect(seen.batches.map((batch) => batch.length)).toEqual([8]);
-    seen.idle = 2;
-    for (let item = 0; item < 20; item++) submit(item);
     clock.endTurn();
-    expect(seen.batches.slice(1).map((batch) => batch.length)).toEqual([10, 10]);
+    expect(seen.batches.slice(2).map((batch) => batch.length)).toEqual([8]);
+  });
+
+  it('waits one turn for more when several very small requests came together, and never for a single one', () => {
+    const { clock, submit, seen, batcher, free } = setUp({ workers: 1, batchSize: () => 1, handsOver: true });
+    clock.holdTurn();
+    for (let run = 0; run < 5; run++) batcher.learn(1, 0.02);
+    submit(1);
+    clock.endTurn();
+    expect(seen.batches).toEqual([[1]]);
+    free();
+    submit(2);
+    submit(3);
+    clock.endTurn();
+    submit(4);
+    expect(seen.batches).toEqual([[1]]);
+    clock.endTurn();
+    expect(seen.batches).toEqual([[1], [2, 3, 4]]);
   });
 
   it('leaves the little that waits to the worker that is back in a moment, and no longer than that', () => {

@@ -55,8 +55,9 @@ interface Entry<T> extends Queued<T> {
  *
  * - It is work-conserving: while a worker is idle a request leaves at the end of the event loop's turn that brought it,
  *   together with what else came in that turn, unless a batch delay is set. With every worker busy the queue fills, and the
- *   next idle worker takes what it can at once. The one exception is a fraction of a millisecond long: what a busy worker
- *   will have done sooner than another one could be woken waits for the busy one.
+ *   next idle worker takes what it can at once. There are two exceptions for very small models, a fraction of a millisecond
+ *   long: several requests that came together wait one more turn for others, and what a busy worker will have done sooner than
+ *   another one could be woken waits for the busy one.
  * - With a delay the clock starts when the first request is next *and* a worker is idle, as TorchServe's starts when
  *   a worker takes its first job. A full batch leaves at once, and any batch before its tightest deadline is out of reach.
  * - It learns how long runs take. A request that cannot be answered within its deadline is refused when it comes, or
@@ -168,10 +169,13 @@ export class Batcher<T> {
   #pumpSoon(): void {
     if (this.#turnEnds) return;
     this.#turnEnds = true;
-    this.#options.clock.soon(() => {
+    const leave = () => {
       this.#turnEnds = false;
       this.#pump();
-    });
+    };
+    const { clock } = this.#options;
+    // Where several come together more are on their way, and waking a thread twice costs more than the work of both.
+    clock.soon(() => (this.#forecast.isLittle(this.#line.length) ? clock.soon(leave) : leave()));
   }
 
   #pump(): void {

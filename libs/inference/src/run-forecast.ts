@@ -4,7 +4,7 @@ import { RunTimes } from './run-times.js';
 /** So much predicted work may go to a worker at once: waking a thread costs more than a run of a very small model. */
 const HAND_OVER_MS = 0.5;
 /** Less predicted work than this is neither spread over idle workers nor given to a second one, for the same reason. */
-const LITTLE_MS = 0.2;
+const LITTLE_MS = 0.4;
 /** What the way to a worker and back takes beside the run. */
 const TRANSPORT_MS = 0.1;
 /** A batch that waits is closed so much earlier than its predicted run needs: predictions are averages. */
@@ -59,6 +59,13 @@ export class RunForecast {
     if (perItemMs * waiting <= LITTLE_MS) return handOver;
     const fair = Math.ceil(waiting / idle);
     return Math.max(this.#sizer === undefined ? size : 1, Math.min(handOver, fair));
+  }
+
+  /** True for several items that are known to be little work, which one worker takes together. */
+  isLittle(waiting: number): boolean {
+    if (waiting < 2 || !(this.handsOver || this.#sizer !== undefined)) return false;
+    const workMs = this.#times.predict(waiting);
+    return workMs !== undefined && workMs <= LITTLE_MS;
   }
 
   /** Milliseconds until a busy worker is back that will have done `waiting` items before another could be woken; 0 when none will. */
