@@ -39,7 +39,8 @@ describe('BatchSizer', () => {
   it('steps down when small batches have become as cheap', () => {
     const sizer = learn((items) => 10 + items);
     for (let run = 0; run < 200; run++) for (const items of [1, 2, 4, 8, 16, 32]) sizer.observe(items, items);
-    for (let run = 0; run < 1200; run++) for (const items of [1, 2, 4, 8, 16, 32]) sizer.observe(items, items);
+    for (let run = 0; run < 1200; run++)
+      for (const items of [1, 2, 4, 8, 16, 32]) sizer.observe(items, items);
     expect(sizer.limit(64)).toBeLessThanOrEqual(2);
   });
 });

@@ -1,11 +1,14 @@
+import { IncomingMessage } from 'node:http';
 import { MarlineError } from '#libs/common';
-import { recycle, takeBuffer } from '#libs/pool';
+import { freeBuffer, recycle, takeBuffer } from '#libs/pool';
 
 const FIRST_CAPACITY = 16 * 1024;
 /** A declared length up to here is believed at once … */
 const BELIEVED_BYTES = 1024 * 1024;
 /** … and a larger one when this much has come, so that a lie costs no memory. */
 const PROOF_BYTES = 64 * 1024;
+/** Freeing a smaller piece costs more than it saves. */
+const WORTH_FREEING_BYTES = 16 * 1024;
 
 /**
  * All bytes of a stream, in one growing buffer instead of a list: three million chunks of one byte would cost a hundred
@@ -29,7 +32,7 @@ export function collectBody(
       if (body !== undefined) recycle(body.buffer);
       reject(error);
     };
-    const onData = (chunk: Buffer) => {
+    const onData = (chunk: Buffer<ArrayBuffer>) => {
       const needed = size + chunk.length;
       if (needed > limitBytes) {
         fail(new MarlineError('PAYLOAD_TOO_LARGE', { limitBytes }));
@@ -41,6 +44,7 @@ export function collectBody(
         body = grown(body, size, capacityFor(needed, declared, limitBytes));
       body.set(chunk, size);
       size = needed;
+      if (chunk.length >= WORTH_FREEING_BYTES && isOurs(chunk, stream)) freeBuffer(chunk.buffer);
     };
     const onEnd = () => {
       settle();
@@ -49,6 +53,15 @@ export function collectBody(
     const onGone = (cause?: Error) => fail(new MarlineError('REQUEST_CANCELLED', {}, { cause }));
     stream.on('data', onData).on('end', onEnd).on('error', onGone).on('close', onGone);
   });
+}
+
+/** True when nobody else can look at the piece: Node made it for this request alone, and no other listener saw it. */
+function isOurs(chunk: Buffer, stream: NodeJS.ReadableStream): boolean {
+  return (
+    stream instanceof IncomingMessage &&
+    stream.listenerCount('data') === 1 &&
+    chunk.byteLength === chunk.buffer.byteLength
+  );
 }
 
 function capacityFor(needed: number, declared: number, limitBytes: number): number {

@@ -4,6 +4,7 @@
  * The entry file of a thread or process calls `serveWorker` with a function that loads the model and returns an engine.
  */
 export { recycle, recycleTaken, takeBuffer } from './buffer-pool.js';
+export { freeBuffer } from './free-buffer.js';
 export type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
 export { SpareThread } from './spare-thread.js';
 export { ThreadWorker, type ThreadWorkerOptions } from './thread-worker.js';
