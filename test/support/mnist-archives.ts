@@ -1,0 +1,41 @@
+import { execFile } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { packArchive, type PackOptions } from '#libs/archive';
+import { fixture } from './open-registry.js';
+
+/** Paths of two archives with the same trained MNIST network and the same Python handler. */
+export interface MnistArchives {
+  /** A class and its state dict. */
+  readonly eager: string;
+  readonly torchScript: string;
+}
+
+/**
+ * Makes `mnist_eager.mar` and `mnist_script.mar` in a folder, from the weights of the ONNX fixture. Together they have 9 MB, so they are
+ * no fixtures themselves.
+ * @param python an interpreter with torch and onnx, such as that of `pythonVenv()`
+ */
+export async function makeMnistArchives(python: string, folder: string): Promise<MnistArchives> {
+  const weights = join(folder, 'weights');
+  await mkdir(weights, { recursive: true });
+  await promisify(execFile)(python, ['-B', fixture('torch/make_mnist.py'), weights]);
+  const pack = async (
+    options: Pick<PackOptions, 'modelName' | 'serializedFile' | 'modelFile'>,
+  ): Promise<string> => {
+    const handler = fixture('torch/mnist_handler.py');
+    return packArchive({ ...options, handler, version: '1.0', exportPath: folder, force: true });
+  };
+  return {
+    eager: await pack({
+      modelName: 'mnist_eager',
+      modelFile: fixture('torch/mnist_net.py'),
+      serializedFile: join(weights, 'mnist_state.pt'),
+    }),
+    torchScript: await pack({
+      modelName: 'mnist_script',
+      serializedFile: join(weights, 'mnist_script.pt'),
+    }),
+  };
+}
