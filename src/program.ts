@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION, isMarlineError } from '#libs/common';
 import { benchCommand } from './commands/bench.js';
+import { convertCommand } from './commands/convert.js';
 import { handlerCommand } from './commands/handler.js';
 import { predictCommand, type Terminal } from './commands/predict.js';
 import { serveCommand } from './commands/serve.js';
@@ -21,7 +22,7 @@ function createProgram(terminal: Terminal, finish: (code: number) => void): Comm
     .enablePositionalOptions()
     .version(`marline ${VERSION}`, '-v, --version')
     .addHelpText('after', EXAMPLES);
-  const commands = [serveCommand, predictCommand, benchCommand, tuneCommand, handlerCommand];
+  const commands = [serveCommand, predictCommand, benchCommand, tuneCommand, convertCommand, handlerCommand];
   for (const command of commands.map((make) => make(terminal))) {
     program.addCommand(command.showHelpAfterError(`(marline ${command.name()} --help shows all options)`));
   }

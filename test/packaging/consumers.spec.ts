@@ -186,6 +186,7 @@ describe('the packed tarball', () => {
     const { stdout } = await run('tar', ['tzf', tarball]);
     const files = stdout.trim().split('\n');
     expect(files).toContain('package/dist/src/cli.js');
+    expect(files).toContain('package/dist/src/convert/export_onnx.py');
     expect(files).toContain('package/LICENSE');
     expect(files.filter((file) => /\.spec\.|\.map$|tsbuildinfo|\/test\/|(?<!\.d)\.ts$/.test(file))).toEqual(
       [],

@@ -18,5 +18,11 @@ export type { ModelArchive } from './model-archive.js';
 export type { ArchiveLimits } from './archive-limits.js';
 export { ContentCache, type HeldContent } from './content-cache.js';
 export { ModelStore, type ArchiveOptions } from './model-store.js';
-export { ARCHIVE_FORMATS, packArchive, type ArchiveFormat, type PackOptions } from './mar-writer.js';
+export {
+  ARCHIVE_FORMATS,
+  checkPackTarget,
+  packArchive,
+  type ArchiveFormat,
+  type PackOptions,
+} from './mar-writer.js';
 export { ArchiveModule } from './archive.module.js';

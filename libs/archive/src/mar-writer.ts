@@ -65,7 +65,7 @@ export async function packArchive(options: PackOptions): Promise<string> {
   const exportPath = options.exportPath ?? cwd;
   const format = options.archiveFormat ?? 'default';
   const warn = options.warn ?? (() => undefined);
-  await checkTarget(options.modelName, exportPath, cwd);
+  await checkPackTarget(options.modelName, exportPath, cwd);
   const shown = `${exportPath.replace(/\/$/, '')}/${options.modelName}${EXTENSIONS[format]}`;
   const target = resolve(cwd, shown);
   if ((await stat(target).catch(() => undefined)) !== undefined) {
@@ -80,7 +80,15 @@ export async function packArchive(options: PackOptions): Promise<string> {
   return shown;
 }
 
-async function checkTarget(modelName: string, exportPath: string, cwd: string): Promise<void> {
+/**
+ * What {@link packArchive} checks of its target first, for those who have long work to do before they pack.
+ * @throws MarlineError `PACK_FAILED` for a name that no archive may have, or a folder that is none
+ */
+export async function checkPackTarget(
+  modelName: string,
+  exportPath: string,
+  cwd = process.cwd(),
+): Promise<void> {
   if (!MODEL_NAME.test(modelName)) {
     throw failed(
       `Model name contains special characters.\nThe allowed regular expression filter for model name is: ${MODEL_NAME.source}`,
