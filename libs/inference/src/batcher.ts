@@ -162,7 +162,7 @@ export class Batcher<T> {
     if (this.#options.idle() > 0) return;
     const ahead = this.#line.ahead(priority);
     const expectedMs = this.#forecast.answeredMs(ahead, this.#options.ready(), this.#batchSize());
-    if (expectedMs !== undefined && now + expectedMs > deadlineAt)
+    if (expectedMs !== undefined && now + this.#forecast.atWorst(expectedMs) > deadlineAt)
       throw this.#options.overloaded(expectedMs, bounds);
   }
 

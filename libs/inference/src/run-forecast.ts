@@ -7,8 +7,9 @@ const HAND_OVER_MS = 0.5;
 const LITTLE_MS = 0.4;
 /** What the way to a worker and back takes beside the run. */
 const TRANSPORT_MS = 0.1;
-/** A batch that waits is closed so much earlier than its predicted run needs: predictions are averages. */
+/** Predictions are averages: so much longer may take what is to be in time. */
 const MARGIN = 1.2;
+/** A batch that waits is closed so much earlier, too. */
 const MARGIN_MS = 1;
 
 /** What is known of the runs to come, learned from those that were, and what follows from it for the next ones. */
@@ -88,6 +89,11 @@ export class RunForecast {
     const fullRunsMs = Math.floor(ahead / size) * this.runMs(size);
     // The workers are half-way through their runs, on average.
     return (underWayMs / 2 + fullRunsMs) / workers + this.runMs((ahead % size) + 1);
+  }
+
+  /** What is expected to take `expectedMs` may take so long: a run that ends behind its deadline would be wasted. */
+  atWorst(expectedMs: number): number {
+    return MARGIN * expectedMs;
   }
 
   /** When a run of `items` must begin so that it ends before `deadlineAt`. */

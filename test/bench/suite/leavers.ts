@@ -36,8 +36,7 @@ export async function leaveEarly(gateway: Child, url: string, body: Body, count:
   return { left: leavers.length, answered: stayed.length, runs: runs - before.runs };
 }
 
-/** A request whose caller leaves during its run has failed then, and is finished and wasted later. */
-const settled = ({ finished, failed, wasted }: Counts) => finished + failed - wasted;
+const settled = ({ finished, failed }: Counts) => finished + failed;
 
 class Client {
   readonly done: Promise<void>;
