@@ -4,9 +4,10 @@ const reaches = {
   archive: ['common'],
   handler: ['common', 'archive'],
   pool: ['common'],
-  inference: ['common', 'archive', 'handler', 'pool'],
-  management: ['common', 'archive', 'handler', 'pool', 'inference'],
-  serve: ['common', 'archive', 'handler', 'pool', 'inference', 'management'],
+  python: ['common', 'pool'],
+  inference: ['common', 'archive', 'handler', 'pool', 'python'],
+  management: ['common', 'archive', 'handler', 'pool', 'python', 'inference'],
+  serve: ['common', 'archive', 'handler', 'pool', 'python', 'inference', 'management'],
 };
 const all = Object.keys(reaches);
 
@@ -42,7 +43,7 @@ module.exports = {
     {
       name: 'pool-is-free-of-onnx',
       severity: 'error',
-      from: { path: '^libs/(common|pool|archive|handler)/' },
+      from: { path: '^libs/(common|pool|python|archive|handler)/' },
       to: { path: 'node_modules/onnxruntime' },
     },
     {

@@ -56,6 +56,12 @@ const SETTINGS = {
     0,
   ),
   memoryBudgetMb: integer('memory_budget_mb', 'Memory for models (MB)', defaults.memoryBudgetMb, 0),
+  python: text('python', 'Python executable', defaults.python),
+  pythonEnv: list('python_env', 'Environment of Python workers'),
+  nativeSockets: flag('use_native_io', 'Unix sockets to Python workers', defaults.pythonSocket === 'unix'),
+  maxResponseSize: integer('max_response_size', 'Maximum response size (bytes)', defaults.maxResponseSize),
+  decodeInputRequest: flag('decode_input_request', 'Decode input request', defaults.decodeInputRequest),
+  serviceEnvelope: text('service_envelope', 'Request envelope', defaults.serviceEnvelope),
   enableModelApi: flag('enable_model_api', 'Model API enabled', false),
   enableMetricsApi: flag('enable_metrics_api', 'Metrics API enabled', true),
   disableTokenAuthorization: flag('disable_token_authorization', undefined, false),
@@ -208,6 +214,7 @@ function isUsed(key: string): boolean {
 
 function formatValue(value: SettingValues[SettingName]): string {
   if (value === undefined) return 'all';
+  if (value === '') return 'none';
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.join(', ');
   return typeof value === 'object' ? formatAddress(value as ListenAddress) : String(value);
 }

@@ -23,6 +23,12 @@ export function standaloneModule(
     intraOpThreads: configuration.intraOpThreads,
     shareWeightsAboveBytes: configuration.shareWeightsAboveBytes,
     memoryBudgetMb: configuration.memoryBudgetMb,
+    python: configuration.python,
+    pythonEnv: configuration.pythonEnv,
+    pythonSocket: configuration.nativeSockets ? 'unix' : 'tcp',
+    maxResponseSize: configuration.maxResponseSize,
+    decodeInputRequest: configuration.decodeInputRequest,
+    serviceEnvelope: configuration.serviceEnvelope,
     drainTimeoutMs: configuration.drainTimeoutMs,
     enableModelApi: configuration.enableModelApi,
   });

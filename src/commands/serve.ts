@@ -5,6 +5,7 @@ interface ServeOptions {
   readonly tsConfig?: string;
   readonly modelStore?: string;
   readonly models?: readonly string[];
+  readonly python?: string;
   readonly enableModelApi?: true;
   readonly disableTokenAuth?: true;
 }
@@ -26,6 +27,10 @@ export function serveCommand(terminal: Terminal = process): Command {
     .option('--ts-config <file>', 'configuration in the form of config.properties')
     .option('--model-store <folder>', 'folder of the archives')
     .option('--models <model...>', 'what to load at start: [name=]file of the model store, or all')
+    .option(
+      '-e, --python <path>',
+      'the Python of archives with Python handlers (marline doctor says what it lacks)',
+    )
     .option('--enable-model-api', 'let the management API register and unregister models')
     .option('--dt, --disable-token-auth', 'for scripts made for TorchServe: this version asks for no tokens')
     .option(
@@ -47,6 +52,7 @@ async function serve(options: ServeOptions, terminal: Terminal): Promise<void> {
     commandLine: {
       model_store: options.modelStore,
       load_models: options.models?.join(','),
+      python: options.python,
       enable_model_api: options.enableModelApi && 'true',
       disable_token_authorization: options.disableTokenAuth && 'true',
     },

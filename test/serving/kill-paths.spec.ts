@@ -138,13 +138,13 @@ describe('a model', () => {
     expect(await predict(open.registry, 'mlp', mlpInput())).toHaveProperty('logits');
   });
 
-  it('that a Python handler should serve is registered, and its workers fail with the name and the way out', async () => {
-    await writeFile(join(open.store, 'handler.py'), 'def handle(data, context): return data\n');
-    await open.pack({ modelName: 'python', handler: join(open.store, 'handler.py') });
-    await expect(register('python.mar')).rejects.toMatchObject({
+  it('of a runtime that is not there is registered, and its workers fail with the name and the way out', async () => {
+    await writeFile(join(open.store, 'handler.so'), '');
+    await open.pack({ modelName: 'native', handler: join(open.store, 'handler'), runtime: 'LSP' });
+    await expect(register('native.mar')).rejects.toMatchObject({
       cause: {
         code: 'RUNTIME_UNSUPPORTED',
-        message: expect.stringMatching(/handler\.py.*Use a built-in handler/s) as string,
+        message: expect.stringMatching(/"handler" \(runtime LSP\).*Use a built-in handler/s) as string,
       },
     });
   });

@@ -59,11 +59,16 @@ export interface BatchItem<Input = WorkerInput> {
 
 /**
  * An answer's body. `encoding` tells an in-process caller how to read it back; over HTTP it goes out as it is.
+ * `unknown` is what a Python handler gave without a content type: a text it may be, or JSON, or neither.
  * A short text stays a string, which crosses to another thread and into a socket without a buffer of its own; a long one is UTF-8 bytes.
  */
 export type ItemOutput =
   | { readonly kind: 'text'; readonly text: string; readonly encoding: 'json' | 'text' }
-  | { readonly kind: 'bytes'; readonly bytes: Uint8Array; readonly encoding: 'json' | 'text' | 'binary' }
+  | {
+      readonly kind: 'bytes';
+      readonly bytes: Uint8Array;
+      readonly encoding: 'json' | 'text' | 'binary' | 'unknown';
+    }
   | { readonly kind: 'tensors'; readonly tensors: Tensors }
   | { readonly kind: 'value'; readonly value: unknown };
 

@@ -183,6 +183,8 @@ const KINDS = {
 function noWorker(details: Record<string, unknown>): string {
   const { model, version } = details;
   const subject = version === undefined ? `Model "${model}"` : `Model "${model}" Version ${version}"`;
+  if (details['asked'] === 'describe')
+    return `${subject} has no worker to serve describe request. Please use scale workers API to add workers.`;
   return (
     `${subject} has no worker to serve inference request. Please use scale workers API to add workers. ` +
     'If this is a sequence inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize'

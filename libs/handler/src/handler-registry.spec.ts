@@ -202,12 +202,15 @@ describe('archives', () => {
     });
   });
 
-  it('run no code unless they are trusted', () => {
-    expect(errorOf({ handler: 'mine.mjs' }, false)).toMatchObject({
-      code: 'ARCHIVE_UNSAFE',
-      message: expect.stringContaining('mine.mjs is code') as string,
-    });
-  });
+  it.each(['mine.mjs', 'mine.py', 'image_segmenter'])(
+    'run no code unless they are trusted: %s',
+    (handler) => {
+      expect(errorOf({ handler }, false)).toMatchObject({
+        code: 'ARCHIVE_UNSAFE',
+        message: expect.stringContaining(`${handler} is code`) as string,
+      });
+    },
+  );
 
   it.each(['gone.mjs', 'folder.mjs', 'link.mjs', '../outside.mjs', 'up/outside.mjs', '/etc/hosts.js'])(
     'are refused with the handler file %s',
@@ -219,20 +222,39 @@ describe('archives', () => {
     },
   );
 
-  it('with a Python handler are told the way out', () => {
-    expect(errorOf({ handler: 'echo_handler.py:handle', serializedFile: 'm.pt' })).toMatchObject({
-      code: 'RUNTIME_UNSUPPORTED',
-      message:
-        'The handler "echo_handler.py:handle" (runtime python) cannot be served: this version runs no Python code. ' +
-        'Use a built-in handler (image_classifier, tensor) with an .onnx file, a JavaScript handler (.mjs), or a handler of the application (fraud).',
+  it.each(['echo_handler.py:handle', 'image_classifier', 'image_segmenter', 'handler'])(
+    'with the Python handler %s are served by Python',
+    (handler) => {
+      expect(registry.plan(archive({ handler, serializedFile: 'model.pt' }), {})).toEqual({
+        runs: 'python',
+        handler,
+      });
+    },
+  );
+
+  it('with a Python handler are served by Python also when the model is an ONNX one', () => {
+    expect(registry.plan(archive({ handler: 'own.py', serializedFile: 'model.onnx' }), {})).toEqual({
+      runs: 'python',
+      handler: 'own.py',
     });
   });
 
-  it('with a built-in handler need an ONNX file', () => {
-    expect(errorOf({ handler: 'image_classifier', serializedFile: 'model.pt' })).toMatchObject({
+  it('of a runtime that is not there are told the way out', () => {
+    expect(
+      errorOf({ handler: 'lib.so:Handler', serializedFile: 'm.pt' }, true, { runtime: 'LSP' }),
+    ).toMatchObject({
       code: 'RUNTIME_UNSUPPORTED',
       message:
-        'The handler "image_classifier" runs ONNX models, and the archive has the file model.pt: export the model as .onnx.',
+        'The handler "lib.so:Handler" (runtime LSP) cannot be served: there are workers for Python and for JavaScript. ' +
+        'Use a built-in handler (image_classifier, tensor) with an .onnx file, a Python (.py) or JavaScript handler (.mjs), or a handler of the application (fraud).',
+    });
+  });
+
+  it('with a built-in handler that Python does not have need an ONNX file', () => {
+    expect(errorOf({ handler: 'tensor', serializedFile: 'model.pt' })).toMatchObject({
+      code: 'RUNTIME_UNSUPPORTED',
+      message:
+        'The handler "tensor" runs ONNX models, and the archive has the file model.pt: export the model as .onnx.',
     });
   });
 

@@ -19,7 +19,12 @@ export type WorkerHandlerRef =
 export type HandlerPlan =
   | { readonly runs: 'worker'; readonly handler: WorkerHandlerRef }
   | { readonly runs: 'host'; readonly name: string; create(): Promise<BaseHandler> }
+  | { readonly runs: 'python'; readonly handler: string }
   | { readonly runs: 'nowhere'; readonly error: MarlineError };
+
+/** TorchServe's handlers of PyTorch models that have a name in common with one of ours. */
+const PYTHON_HANDLERS: ReadonlySet<string> = new Set(['image_classifier']);
+const PYTHON_RUNTIMES: ReadonlySet<string> = new Set(['python', 'python3']);
 
 interface Offered {
   readonly mark: ModelHandlerMark;
@@ -58,8 +63,8 @@ export class HandlerRegistry implements OnModuleInit {
   }
 
   /**
-   * The rule, first match first: a built-in handler with an `.onnx` file; a handler of the host application; a
-   * `.js` or `.mjs` file of an archive whose code may run; nothing else is served by this version.
+   * The rule, first match first: a handler of the host application; a built-in handler with an `.onnx` file; and, of an
+   * archive whose code may run, a `.js` or `.mjs` file, and else a Python handler: a file, or one of TorchServe's by name.
    * @param overrides what a registration asks for instead of what the manifest says
    */
   plan(
@@ -76,19 +81,29 @@ export class HandlerRegistry implements OnModuleInit {
     if (BUILTIN_HANDLERS.includes(handler)) {
       if (model.serializedFile?.endsWith('.onnx') === true)
         return { runs: 'worker', handler: { kind: 'builtin', name: handler } };
-      const file =
-        model.serializedFile === undefined ? 'no serialized file' : `the file ${model.serializedFile}`;
-      return nowhere(
-        'RUNTIME_UNSUPPORTED',
-        `The handler "${handler}" runs ONNX models, and the archive has ${file}: export the model as .onnx.`,
-      );
+      if (!PYTHON_HANDLERS.has(handler)) {
+        const file =
+          model.serializedFile === undefined ? 'no serialized file' : `the file ${model.serializedFile}`;
+        return nowhere(
+          'RUNTIME_UNSUPPORTED',
+          `The handler "${handler}" runs ONNX models, and the archive has ${file}: export the model as .onnx.`,
+        );
+      }
     }
     const [file = '', exportName] = handler.split(':');
-    if (/\.m?js$/.test(file)) return moduleOf(archive, file, exportName);
-    return nowhere(
-      'RUNTIME_UNSUPPORTED',
-      `The handler "${handler}" (runtime ${overrides.runtime ?? runtime ?? 'unknown'}) cannot be served: this version runs no Python code. ${this.#wayOut()}`,
-    );
+    const isModule = /\.m?js$/.test(file);
+    const asked = overrides.runtime ?? runtime ?? 'python';
+    if (!isModule && !PYTHON_RUNTIMES.has(asked)) {
+      const reason = `The handler "${handler}" (runtime ${asked}) cannot be served: there are workers for Python and for JavaScript. ${this.#wayOut()}`;
+      return nowhere('RUNTIME_UNSUPPORTED', reason);
+    }
+    if (!archive.trusted) {
+      const reason =
+        `The handler ${handler} is code, and code runs only from archives of the model store or with a pinned digest. ` +
+        'Put the archive into the model store to trust it.';
+      return nowhere('ARCHIVE_UNSAFE', reason);
+    }
+    return isModule ? moduleOf(archive, file, exportName) : { runs: 'python', handler };
   }
 
   #wayOut(): string {
@@ -97,7 +112,7 @@ export class HandlerRegistry implements OnModuleInit {
       names.length === 0
         ? 'an @ModelHandler class of the application'
         : `a handler of the application (${names.join(', ')})`;
-    return `Use a built-in handler (${BUILTIN_HANDLERS.join(', ')}) with an .onnx file, a JavaScript handler (.mjs), or ${host}.`;
+    return `Use a built-in handler (${BUILTIN_HANDLERS.join(', ')}) with an .onnx file, a Python (.py) or JavaScript handler (.mjs), or ${host}.`;
   }
 
   #offer(offered: Offered): void {
@@ -145,12 +160,6 @@ function planOf({ mark, type, moduleRef }: Offered): HandlerPlan {
 }
 
 function moduleOf(archive: ModelArchive, file: string, exportName: string | undefined): HandlerPlan {
-  if (!archive.trusted) {
-    const reason =
-      `The handler ${file} is code, and code runs only from archives of the model store or with a pinned digest. ` +
-      'Put the archive into the model store to trust it.';
-    return nowhere('ARCHIVE_UNSAFE', reason);
-  }
   const path = resolve(archive.dir, file);
   if (!isFileWithin(archive.dir, path))
     return nowhere(

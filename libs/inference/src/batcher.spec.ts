@@ -58,6 +58,15 @@ describe('Batcher without a delay', () => {
     ]);
   });
 
+  it('puts a request that wants to be alone into a batch of its own', () => {
+    const { submit, seen, free } = setUp({ batchSize: () => 4 });
+    submit(1);
+    submit(2, {}, { alone: true });
+    submit(3);
+    free(3);
+    expect(seen.batches).toEqual([[1], [2], [3]]);
+  });
+
   it('asks for the batch size each time', () => {
     let size = 1;
     const { submit, seen, free } = setUp({ batchSize: () => size });

@@ -41,9 +41,12 @@ export interface Queued<T> {
 export interface Standing {
   readonly priority?: Priority;
   readonly tenant?: string;
+  /** True: shares its batch with nobody. */
+  readonly alone?: boolean;
 }
 
 interface Entry<T> extends Queued<T> {
+  readonly alone: boolean;
   place: Place<Entry<T>> | undefined;
   onAbort: (() => void) | undefined;
   readonly onDropped: (error: MarlineError) => void;
@@ -110,7 +113,7 @@ export class Batcher<T> {
     item: T,
     bounds: AnswerBounds,
     onDropped: (error: MarlineError) => void,
-    { priority, tenant }: Standing = {},
+    { priority, tenant, alone = false }: Standing = {},
   ): Queued<T> {
     const queuedAt = this.#options.clock.now();
     const { signal, deadlineAt } = bounds;
@@ -118,7 +121,15 @@ export class Batcher<T> {
     if (deadlineAt !== undefined) this.#admit(queuedAt, deadlineAt, bounds, priority);
     if (this.#room() === 0) throw this.#options.full();
 
-    const entry: Entry<T> = { item, queuedAt, bounds, place: undefined, onAbort: undefined, onDropped };
+    const entry: Entry<T> = {
+      item,
+      queuedAt,
+      bounds,
+      alone,
+      place: undefined,
+      onAbort: undefined,
+      onDropped,
+    };
     entry.place = this.#line.push(entry, priority, tenant);
     if (signal !== undefined) {
       entry.onAbort = () => this.#drop(entry, new MarlineError('REQUEST_CANCELLED'));
@@ -270,10 +281,11 @@ export class Batcher<T> {
         continue;
       }
       const bound = Math.min(tightest, deadlineAt ?? Infinity);
-      if (batch.length > 0 && now + this.#forecast.runMs(batch.length + 1) > bound) break;
+      if (batch.length > 0 && (entry.alone || now + this.#forecast.runMs(batch.length + 1) > bound)) break;
       tightest = bound;
       this.#unlinkNext(entry);
       batch.push(entry);
+      if (entry.alone) break;
     }
     return batch;
   }

@@ -10,7 +10,7 @@ export interface DeploymentPlan {
   readonly modelName?: string;
   readonly modelVersion?: string;
   /** Where the handler runs. */
-  readonly handlerRuns?: 'worker' | 'host';
+  readonly handlerRuns?: 'worker' | 'host' | 'python';
   readonly isolation?: ModelSettings['isolation'];
   readonly intraOpThreads?: number;
   readonly minWorkers?: number;

@@ -27,6 +27,18 @@ export interface InferenceOptions {
   readonly memoryBudgetMb: number;
   /** Threads of one run inside ONNX Runtime. */
   readonly intraOpThreads: number;
+  /** The Python of archives with Python handlers: a path or a name; empty for the archive's own, else `python3`. */
+  readonly python: string;
+  /** Environment variables that Python workers see beside those that Python itself needs. */
+  readonly pythonEnv: readonly string[];
+  /** How Python workers are spoken to. */
+  readonly pythonSocket: 'unix' | 'tcp';
+  /** Bytes of one answer of a Python worker. */
+  readonly maxResponseSize: number;
+  /** False leaves JSON and texts to Python handlers as bytes. */
+  readonly decodeInputRequest: boolean;
+  /** TorchServe's request envelope around Python handlers; empty for none. */
+  readonly serviceEnvelope: string;
   /** Devices to place workers on; found by looking when absent. */
   readonly devices?: readonly Device[];
   /** Milliseconds for accepted requests to finish at shutdown and unregistration. */

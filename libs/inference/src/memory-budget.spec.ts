@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { MemoryBudget, bytesOf, defaultMemoryBudgetMb, footprintOf } from './memory-budget.js';
 
 const MB = 2 ** 20;
-const onCpu = { isolation: 'thread', deviceType: 'cpu' } as const;
+const onCpu = { isolation: 'thread', deviceType: 'cpu', runsPython: false } as const;
 
 describe('an estimate', () => {
   it('has shared weights once, and each copy in full', () => {
@@ -28,6 +28,12 @@ describe('an estimate', () => {
     const limited = { ...onCpu, isolation: 'process', memoryLimitMb: 128 } as const;
     expect(footprintOf(100 * MB, limited, 200 * MB).workerBytes).toBe(128 * MB);
     expect(footprintOf(0, limited, 0).workerBytes).toBe(70 * MB);
+  });
+
+  it('of a Python worker is PyTorch and the archive, whatever else it has', () => {
+    const python = { isolation: 'process', deviceType: 'cpu', runsPython: true } as const;
+    expect(footprintOf(100 * MB, python, 8 * MB)).toEqual({ sharedBytes: 0, workerBytes: 300 * MB });
+    expect(footprintOf(0, { ...python, memoryLimitMb: 128 }, 0).workerBytes).toBe(128 * MB);
   });
 });
 

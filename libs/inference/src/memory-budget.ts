@@ -10,6 +10,8 @@ const DEFAULT_PART = 0.9;
 
 /** A worker without a model: its JavaScript heap, what it imports and its share of ONNX Runtime. */
 const WORKER_BYTES = { thread: 25 * MB, process: 70 * MB, none: 0 } as const;
+/** A Python worker without a model: Python, PyTorch and what they import. */
+const PYTHON_BYTES = 200 * MB;
 /** What a run needs beside the weights: never more than this was found for models that are shared. */
 const RUN_BYTES = 20 * MB;
 /** A worker with a copy of its own holds the weights as they are in the file, and once more in the layout of the kernels. */
@@ -31,11 +33,13 @@ export interface Footprint {
  */
 export function footprintOf(
   modelBytes: number,
-  { isolation, deviceType, memoryLimitMb }: Pick<ModelSettings, 'isolation' | 'deviceType' | 'memoryLimitMb'>,
+  settings: Pick<ModelSettings, 'isolation' | 'deviceType' | 'memoryLimitMb' | 'runsPython'>,
   shareWeightsAboveBytes: number,
 ): Footprint {
+  const { isolation, deviceType, memoryLimitMb, runsPython } = settings;
   const own = WORKER_BYTES[isolation];
   const limit = memoryLimitMb === undefined ? Infinity : memoryLimitMb * MB;
+  if (runsPython) return { sharedBytes: 0, workerBytes: Math.min(limit, PYTHON_BYTES + modelBytes) };
   // The shared form is laid out for the CPU.
   const shared = modelBytes > 0 && modelBytes >= shareWeightsAboveBytes && deviceType === 'cpu';
   const model = shared

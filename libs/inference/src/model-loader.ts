@@ -143,6 +143,8 @@ export class ModelLoader {
   async #prepare(): Promise<PreparedModel | undefined> {
     const { plan, archive, name } = this.#model;
     if (plan.runs === 'nowhere') throw plan.error;
+    // Its handler opens what it needs.
+    if (plan.runs === 'python') return undefined;
     const path = await modelFile(archive);
     if (path !== undefined) return this.#prepareModel(path);
     if (plan.runs === 'host') {

@@ -294,11 +294,9 @@ export class ModelRegistry
     if (this.#models.get(name)?.versions.has(version) === true) {
       throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
     }
-    const settings = resolveSettings(request, archive, this.options, {
-      devices: this.workers.inventory,
-      cores: availableParallelism(),
-    });
     const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });
+    const machine = { devices: this.workers.inventory, cores: availableParallelism() };
+    const settings = resolveSettings(request, archive, this.options, machine, plan.runs === 'python');
     checkIsolation(settings, plan, archive);
     return { name, version, settings, plan };
   }
@@ -358,6 +356,6 @@ export class ModelRegistry
 
 /** The model and its external data; nothing tells them apart before the file is read, so all of the archive counts. */
 async function modelBytesOf(archive: ModelArchive): Promise<number> {
-  const file = await modelFile(archive).catch(() => undefined);
+  const file = (await modelFile(archive).catch(() => undefined)) ?? archive.manifest.model.serializedFile;
   return file === undefined ? 0 : folderBytes(archive.dir);
 }

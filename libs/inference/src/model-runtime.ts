@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import type { ModelArchive } from '#libs/archive';
-import { MarlineError, messageOf, toMarlineError, type ModelRef } from '#libs/common';
+import { MarlineError, isMarlineError, messageOf, toMarlineError, type ModelRef } from '#libs/common';
 import type { HandlerPlan } from '#libs/handler';
 import { WorkerPool, type PooledState } from '#libs/pool';
 import { Autoscaler } from './autoscaler.js';
@@ -10,7 +11,9 @@ import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader
 import { withWorkers, type ModelSettings } from './model-settings.js';
 import { PendingAnswer, PendingAnswers, type AnswerBounds } from './pending-answer.js';
 import { toWorkerInput, type PredictionAnswer, type PredictionRequest } from './prediction.js';
+import { createPythonWorker } from './python-workers.js';
 import { RunQueue } from './run-queue.js';
+import { valueOf } from './served-model.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /** One worker of a model version, for describe. */
@@ -72,7 +75,10 @@ export class ModelRuntime {
     const ref = this.#ref;
 
     this.#pool = new WorkerPool<WorkerModel, WorkerReady>({
-      create: (id, events) => workers.create(id, events, ref, model.settings),
+      create: (id, events) =>
+        model.plan.runs === 'python'
+          ? createPythonWorker(id, events, model, model.plan.handler, options)
+          : workers.create(id, events, ref, model.settings),
       nextId: () => workers.nextId(),
       modelFor: () => this.#loader.workerModel(this.#pool.readyCount > 0),
       releaseModel: (loaded) => this.#loader.releaseModel(loaded),
@@ -97,7 +103,7 @@ export class ModelRuntime {
       observer: options.observer,
       batchSize: () => this.#loader.batchSize,
       adaptive: model.settings.config.engine.batching === 'adaptive',
-      handsOver: model.plan.runs !== 'worker' || model.plan.handler.kind !== 'module',
+      handsOver: !runsCodeOfArchive(model.plan),
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,
       canServe: () => this.#canServe(),
@@ -191,6 +197,33 @@ export class ModelRuntime {
   admit(minWorkers: number, maxWorkers: number): void {
     const target = this.#targetWithin(withWorkers(this.#settings, minWorkers, maxWorkers));
     this.host.memory.check(this, this.#claimFor(target));
+  }
+
+  /**
+   * What the handler of the archive says of its model, asked as TorchServe asks: by a request of its own with the header
+   * `describe: True`. An empty object when it says no object, or when no code of an archive serves the model.
+   * @param rawHeaders of whoever asks: names and values in turn
+   * @throws MarlineError `NO_WORKER` when nobody can be asked
+   */
+  async describe(rawHeaders: readonly string[]): Promise<object> {
+    if (!runsCodeOfArchive(this.#plan)) return {};
+    const headers = [...rawHeaders, 'content-length', '0', 'describe', 'True'].join('\n');
+    try {
+      const answer = await this.predict({
+        id: randomUUID(),
+        input: { kind: 'raw', headers, parameters: [] },
+        alone: true,
+      });
+      if (answer.streaming) {
+        await answer.rest[Symbol.asyncIterator]().return?.();
+        return {};
+      }
+      const value = valueOf(answer.result.output);
+      return isPlainObject(value) ? value : {};
+    } catch (error) {
+      if (!isMarlineError(error) || (error.code !== 'NO_WORKER' && error.code !== 'QUEUE_FULL')) return {};
+      throw new MarlineError('NO_WORKER', { model: this.name, asked: 'describe' }, { cause: error });
+    }
   }
 
   /** What the model takes and gives; both empty before its first worker, and for an archive without an ONNX file. */
@@ -369,4 +402,12 @@ export class ModelRuntime {
     await handler.initialize();
     return handler;
   }
+}
+
+function isPlainObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+}
+
+function runsCodeOfArchive(plan: HandlerPlan): boolean {
+  return plan.runs === 'python' || (plan.runs === 'worker' && plan.handler.kind === 'module');
 }

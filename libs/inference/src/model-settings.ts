@@ -26,6 +26,8 @@ export interface ModelSettings {
   readonly deviceType: 'cpu' | 'gpu';
   readonly deviceIds?: readonly number[];
   readonly placement: Placement;
+  /** True when Python workers serve the version. */
+  readonly runsPython: boolean;
   /** Where the workers live. */
   readonly isolation: 'thread' | 'process' | 'none';
   /** Threads of one run inside ONNX Runtime. */
@@ -80,6 +82,7 @@ const DEFAULT_SCALE_DOWN_IDLE_S = 60;
 /**
  * The settings in force, by TorchServe's priorities: for batches the call wins over the file; for workers
  * and time-outs the file wins as soon as there is one, and its time-outs are 120 s when it does not say.
+ * @param runsPython true when Python workers serve the archive
  * @throws MarlineError `BAD_REQUEST` for more workers than one version may have, `DEVICE_UNAVAILABLE`
  */
 export function resolveSettings(
@@ -87,11 +90,13 @@ export function resolveSettings(
   archive: ModelArchive,
   options: InferenceOptions,
   machine: Machine,
+  runsPython = false,
 ): ModelSettings {
   const { config, manifest } = archive;
   const { engine } = config;
   const placement = placementOf(config, machine.devices);
-  const isolation = engine.isolation ?? 'thread';
+  // Python has a process of its own, whatever is asked for.
+  const isolation = runsPython ? 'process' : (engine.isolation ?? 'thread');
   const hasFile = Object.keys(config.raw).length > 0;
   const batchDelay = request.maxBatchDelay ?? (config.maxBatchDelay === 0 ? undefined : config.maxBatchDelay);
   return {
@@ -115,6 +120,7 @@ export function resolveSettings(
     deviceType: placement.deviceType,
     deviceIds: placement.deviceIds,
     placement,
+    runsPython,
     isolation,
     intraOpThreads: engine.intraOpThreads ?? options.intraOpThreads,
     scaleUpQueueMs: engine.scaleUpQueueMs ?? DEFAULT_SCALE_UP_QUEUE_MS,

@@ -33,6 +33,8 @@ export interface PredictionRequest {
   readonly priority?: Priority;
   /** Whom the request is for: tenants that wait share the workers evenly, however many requests each sends. */
   readonly tenant?: string;
+  /** True: shares its batch with nobody. */
+  readonly alone?: boolean;
 }
 
 /** From first to last. @publicApi */

@@ -60,9 +60,10 @@ class TorchServeTarget implements PredictionTarget {
   ) {}
 
   input({ raw, headers }: FastifyRequest, body: Buffer<ArrayBuffer>): RawInput {
+    const length = headers['content-length'] === undefined ? body.byteLength : undefined;
     return {
       kind: 'raw',
-      headers: toHeaders(raw.rawHeaders, this.explain, this.urlPath),
+      headers: toHeaders(raw.rawHeaders, this.explain, this.urlPath, length),
       parameters: toParameters(headers['content-type'], body),
     };
   }

@@ -159,6 +159,9 @@ describe('toHeaders', () => {
       url_path: 'x/y',
     });
     expect(read(toHeaders([], false, ''))).toEqual({ explain: 'False', url_path: '' });
+    expect(read(toHeaders(['Transfer-Encoding', 'chunked'], false, '', 12))).toMatchObject({
+      'content-length': '12',
+    });
   });
 
   it('does not let a client ask for an explanation by a header', () => {

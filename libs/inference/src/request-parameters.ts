@@ -31,11 +31,18 @@ export function toParameters(contentType: string | undefined, body: Buffer<Array
 
 /**
  * The request's headers for a handler: in the client's letter case and order, and last those that TorchServe adds
- * (`explain`, `url_path`). Of a repeated name the last counts, so a client cannot set these two.
+ * (`explain`, `url_path`, the length of a body that came without one). Of a repeated name the last counts, so a client cannot set these.
  * @param rawHeaders names and values in turn, as Node gives them
+ * @param length bytes of a body whose length the client did not say
  */
-export function toHeaders(rawHeaders: readonly string[], explain: boolean, urlPath: string): HeaderText {
-  const added = explain ? 'explain\nTrue\nurl_path\n' : 'explain\nFalse\nurl_path\n';
+export function toHeaders(
+  rawHeaders: readonly string[],
+  explain: boolean,
+  urlPath: string,
+  length?: number,
+): HeaderText {
+  const asked = explain ? 'explain\nTrue\nurl_path\n' : 'explain\nFalse\nurl_path\n';
+  const added = length === undefined ? asked : `content-length\n${length}\n${asked}`;
   const own = rawHeaders.length === 0 ? added : `${rawHeaders.join('\n')}\n${added}`;
   // A path can have a line feed (as %0A), and it must not become a header of its own.
   return urlPath === '' ? own : own + urlPath.replaceAll('\n', ' ');

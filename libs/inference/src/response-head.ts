@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import {
+  STATUS_CODES,
   validateHeaderName,
   validateHeaderValue,
   type OutgoingHttpHeader,
@@ -44,6 +45,7 @@ const CASED: Readonly<Record<string, string>> = {
 };
 // What Fastify calls a buffer and a text that nobody described; TorchServe says nothing about those.
 const FASTIFY_DEFAULT_TYPES: readonly unknown[] = ['application/octet-stream', 'text/plain; charset=utf-8'];
+const UNKNOWN_TO_TORCHSERVE: ReadonlySet<number> = new Set([418, 451, 508, 509]);
 const JSON_TYPE: readonly Header[] = [['content-type', 'application/json']];
 const PAYLOAD_TOO_LARGE = 413;
 const AWAITED_BYTES = 64 * 1024;
@@ -77,10 +79,25 @@ export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer |
   else reply.send(body);
 }
 
-/** Sends JSON as TorchServe's front end writes it: two blanks of indentation and a final line feed. */
-export function sendJson(reply: FastifyReply, status: number, value: unknown): void {
+/**
+ * Sends JSON as TorchServe's front end writes it: two blanks of indentation and a final line feed.
+ * @param reason the reason phrase; TorchServe's own for the status by default
+ */
+export function sendJson(
+  reply: FastifyReply,
+  status: number,
+  value: unknown,
+  reason = reasonOf(status),
+): void {
   const body = `${JSON.stringify(value, null, 2)}\n`;
-  sendBody(reply, { status, headers: JSON_TYPE }, body);
+  sendBody(reply, { status, headers: JSON_TYPE, reason }, body);
+}
+
+// A handler may choose any status, and TorchServe has its own words for those that it does not know.
+function reasonOf(status: number): string | undefined {
+  if (status < 400 || (STATUS_CODES[status] !== undefined && !UNKNOWN_TO_TORCHSERVE.has(status)))
+    return undefined;
+  return `${status < 500 ? 'Client' : 'Server'} Error (${status})`;
 }
 
 /** Sends compact JSON without TorchServe's cache fields, on routes that are not its own. */

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { MarlineError, type ItemResult } from '#libs/common';
 import type { ModelRegistry } from './model-registry.js';
@@ -23,7 +24,8 @@ export interface PredictOptions {
  * A host handler (`@ModelHandler`) gets the input as it is and its `postprocess` value comes back as it is. For a handler in
  * a worker the input is what a client would send: `Tensors` stay tensors (and are handed over: their buffers are gone
  * afterwards), bytes are a binary body, a string is a text body, all else is a JSON body. Its answer comes back as tensors,
- * as a `Buffer`, as a string or as parsed JSON, by what the handler returned.
+ * as a `Buffer`, as a string or as parsed JSON, by what the handler returned; a Python handler's without a content type
+ * as whichever of them it looks like.
  *
  * @typeParam Input what the handler's `preprocess` takes
  * @typeParam Output what its `postprocess` returns
@@ -93,11 +95,31 @@ export class ServedModel<Input = unknown, Output = unknown> {
   }
 }
 
-function valueOf(output: ItemResult['output']): unknown {
+/** An answer as data: tensors, parsed JSON, a text or bytes. @throws SyntaxError for JSON that is none */
+export function valueOf(output: ItemResult['output']): unknown {
   if (output.kind === 'value') return output.value;
   if (output.kind === 'tensors') return output.tensors;
   if (output.kind === 'text') return output.encoding === 'json' ? JSON.parse(output.text) : output.text;
   const bytes = Buffer.from(output.bytes.buffer, output.bytes.byteOffset, output.bytes.byteLength);
-  if (output.encoding === 'binary') return bytes;
-  return output.encoding === 'json' ? JSON.parse(bytes.toString()) : bytes.toString();
+  switch (output.encoding) {
+    case 'binary':
+      return bytes;
+    case 'json':
+      return JSON.parse(bytes.toString());
+    case 'text':
+      return bytes.toString();
+    case 'unknown':
+      return likelyValueOf(bytes);
+  }
+}
+
+/** JSON where it is some, else a text, else the bytes: a Python handler seldom says which of them it returned. */
+function likelyValueOf(bytes: Buffer): unknown {
+  if (!isUtf8(bytes)) return bytes;
+  const text = bytes.toString();
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }

@@ -5,6 +5,7 @@ import { ModelRegistry, RawBody, TorchServeRoutes, readRawBody, sendJson } from 
 import { MANAGEMENT_OPTIONS, type ManagementOptions } from './management.options.js';
 import { describeModel } from './model-description.js';
 import {
+  DescribeModelDto,
   ListModelsDto,
   RegisterModelDto,
   ScaleModelDto,
@@ -84,13 +85,24 @@ export class ModelsController {
     });
   }
 
-  /** The default version, the one in the path, or (`all`) every version. */
+  /** The default version, the one in the path, or (`all`) every version; with `customized=true` also what its handler says. */
   @Get([':model', ':model/:version'])
   @RawBody()
-  describe(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+  async describe(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
-    const runtimes = version === 'all' ? this.registry.versions(model) : [this.registry.get(model, version)];
-    sendJson(reply, 200, runtimes.map(describeModel));
+    const { customized } = readParameters(DescribeModelDto, queryOf(request));
+    if (version === 'all') {
+      sendJson(reply, 200, this.registry.versions(model).map(describeModel));
+      return;
+    }
+    const runtime = this.registry.get(model, version);
+    if (!customized) {
+      sendJson(reply, 200, [describeModel(runtime)]);
+      return;
+    }
+    const customizedMetadata = await runtime.describe(request.raw.rawHeaders);
+    // As TorchServe does wherever a worker had a say.
+    sendJson(reply, 200, [{ ...describeModel(runtime), customizedMetadata }], '');
   }
 
   /** Changes the number of workers; not synchronous unless told so. */

@@ -119,6 +119,13 @@ export class ListModelsDto {
   readonly nextPageToken?: number;
 }
 
+/** `GET /models/{model}[/{version}]`. */
+export class DescribeModelDto {
+  /** Asks the handler what it has to say of its model. */
+  @Flag('customized', false)
+  readonly customized: boolean;
+}
+
 /**
  * The parameters of a call.
  * @throws MarlineError `BAD_REQUEST` with the text of the first parameter that is wrong

@@ -18,7 +18,7 @@ const TENSORS = 2;
 const VALUE = 3;
 
 const METRIC_TYPES = ['counter', 'gauge', 'histogram'] as const;
-const ENCODINGS = ['json', 'text', 'binary'] as const;
+const ENCODINGS = ['json', 'text', 'binary', 'unknown'] as const;
 
 /** @throws Error when the answer holds what cannot leave its thread: a function, a buffer that was moved away */
 export function writeResult(packet: PacketWriter, { status, reason, headers, output }: ItemResult): void {
@@ -65,7 +65,7 @@ function readOutput(packet: PacketReader, shared: boolean): ItemOutput {
   switch (packet.number()) {
     case TEXT: {
       const encoding = readEncoding(packet);
-      return { kind: 'text', encoding: encoding === 'binary' ? 'text' : encoding, text: packet.text() };
+      return { kind: 'text', encoding: encoding === 'json' ? 'json' : 'text', text: packet.text() };
     }
     case BYTES:
       return { kind: 'bytes', encoding: readEncoding(packet), bytes: packet.bytes(shared) };

@@ -10,11 +10,13 @@ import {
 import {
   IsArray,
   IsBoolean,
+  IsIn,
   IsInstance,
   IsInt,
   IsObject,
   IsOptional,
   IsString,
+  Matches,
   Min,
   MinLength,
   type ValidationArguments,
@@ -42,6 +44,11 @@ function Folder(): PropertyDecorator {
 function ArchiveNames(): PropertyDecorator {
   const text = say("give a list of files of the model store, or ['all'].");
   return applyDecorators(IsArray(text), MinLength(1, { each: true, ...text }));
+}
+
+function VariableNames(): PropertyDecorator {
+  const text = say('give a list of names of environment variables.');
+  return applyDecorators(IsArray(text), Matches(/^[A-Za-z_]\w*$/, { each: true, ...text }));
 }
 
 /**
@@ -110,6 +117,33 @@ export class MarlineOptions {
   /** Lets the management routes register and unregister models. Only matters with `management: true`, where it is on by default. */
   @IsBoolean(say('give true or false.'))
   enableModelApi = true;
+
+  /**
+   * The Python of archives with Python handlers, with torchserve and PyTorch: a path, or a name that the system looks up. The
+   * virtual environment in the archive's own folder, else `python3`, by default. `marline doctor` says what it lacks.
+   */
+  @IsString(say('give the path of a Python, or leave it out.'))
+  python = '';
+
+  /** Names of environment variables that Python workers see beside those that Python needs: none may be a secret of the host. None by default. */
+  @VariableNames()
+  pythonEnv: readonly string[] = [];
+
+  /** How Python workers are spoken to: `unix`, a socket in a private folder (default), or `tcp`, a port of the loopback interface that every user of the machine can reach. */
+  @IsIn(['unix', 'tcp'], say("give 'unix' or 'tcp'."))
+  pythonSocket: 'unix' | 'tcp' = 'unix';
+
+  /** Largest answer of a Python worker, in bytes; 6,553,500 (TorchServe's) by default. A larger one costs its worker. */
+  @WholeNumber(1, 'bytes')
+  maxResponseSize = 6_553_500;
+
+  /** False leaves JSON and text bodies to Python handlers as the bytes that they came as. True by default. */
+  @IsBoolean(say('give true or false.'))
+  decodeInputRequest = true;
+
+  /** The request envelope of TorchServe's package around Python handlers: `json`, `body`, `kserve`, `kservev2`. None by default. */
+  @IsString(say('give the name of an envelope, or leave it out.'))
+  serviceEnvelope = '';
 
   /** Devices to place workers on instead of those of the machine: for tests. */
   @IsOptional()

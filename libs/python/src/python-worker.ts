@@ -1,0 +1,296 @@
+import type { Socket } from 'node:net';
+import {
+  MarlineError,
+  systemClock,
+  toMarlineError,
+  type BatchItem,
+  type BatchSink,
+  type Clock,
+} from '#libs/common';
+import type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from '#libs/pool';
+import { encodeLoad, type LoadRequest } from './protocol.js';
+import { PythonBatch, unexpected } from './python-batch.js';
+import { PythonProcess, type PythonProcessOptions } from './python-process.js';
+import { ReplyReader, type Reply } from './reply-reader.js';
+import { WorkerLog } from './worker-log.js';
+
+/** How a {@link PythonWorker} is made. */
+export interface PythonWorkerOptions<Model, Info> extends PythonProcessOptions {
+  readonly events: WorkerEvents;
+  /** Milliseconds that loading the model may take, once the process runs; 0 is no limit. */
+  readonly startTimeoutMs: number;
+  /** Bytes of one answer. */
+  readonly maxResponseSize: number;
+  /** What the worker is told of a model. */
+  readonly loadRequest: (model: Model) => LoadRequest;
+  /** What is told of the model when it is ready: the worker itself says nothing. */
+  readonly info: Info;
+  readonly clock?: Clock;
+}
+
+/** How long the process may take until it listens: it imports PyTorch first. TorchServe's own limit. */
+const PROCESS_START_LIMIT_MS = 120_000;
+/** How long a worker may live after its connection was closed. */
+const LINGER_LIMIT_MS = 2000;
+const OK = 200;
+const OUT_OF_MEMORY = 507;
+
+/**
+ * TorchServe's unmodified Python worker behind the pool's interface: a process that loads an archive and answers batches
+ * over a socket. It can be ended at any moment. It cannot be told that a caller is gone: what it still says is dropped.
+ */
+export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
+  readonly id: number;
+  readonly startedAt = Date.now();
+  readonly #options: PythonWorkerOptions<Model, Info>;
+  readonly #clock: Clock;
+  readonly #process: PythonProcess;
+  readonly #reader: ReplyReader;
+  readonly #log: WorkerLog;
+  readonly #ended: Promise<void>;
+  #resolveEnded: () => void = () => {};
+  #state: WorkerState = 'created';
+  #load: LoadRequest | undefined;
+  #socket: Socket | undefined;
+  /** Why this side gave the worker up. */
+  #failure: MarlineError | undefined;
+  #batch: PythonBatch | undefined;
+  #settleStart: (outcome: StartOutcome<Info>) => void = () => {};
+  #finishRun: () => void = () => {};
+  /** The one timer that runs: the limit of the start, or of the end. */
+  #cancelTimer: () => void = () => {};
+
+  constructor(options: PythonWorkerOptions<Model, Info>) {
+    this.id = options.id;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#log = new WorkerLog(options.events, this.#clock);
+    this.#process = new PythonProcess(options, {
+      connected: (socket) => this.#connected(socket),
+      line: (stream, text) => this.#log.line(stream, text),
+      exited: (error) => this.#exited(error),
+    });
+    this.#reader = new ReplyReader(
+      { maxBodyBytes: options.maxResponseSize, maxPredictions: () => this.#batch?.size ?? 0 },
+      (reply) => this.#received(reply),
+    );
+    this.#ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+  }
+
+  /** Operating-system process id; this process's until a process of its own is there. */
+  get pid(): number {
+    return this.#process.pid ?? process.pid;
+  }
+
+  get state(): WorkerState {
+    return this.#state;
+  }
+
+  start(model: Model): Promise<StartOutcome<Info>> {
+    if (this.#state !== 'created') {
+      const reason = `Worker ${this.id} was started already: make a new worker for every start.`;
+      return Promise.resolve({ kind: 'permanent', error: new MarlineError('INTERNAL', { reason }) });
+    }
+    this.#state = 'starting';
+    this.#load = this.#options.loadRequest(model);
+    const { startTimeoutMs } = this.#options;
+    this.#limitStart(Math.max(startTimeoutMs, PROCESS_START_LIMIT_MS));
+    return new Promise((resolve) => {
+      this.#settleStart = resolve;
+      this.#process.start().catch((error: unknown) => this.#notStarted(toMarlineError(error)));
+    });
+  }
+
+  /** Another try with the same Python and the same options cannot help. */
+  #notStarted(error: MarlineError): void {
+    const permanent = error.code === 'RUNTIME_UNSUPPORTED' || error.code === 'OPTIONS_INVALID';
+    if (this.#state === 'starting') this.#settleStart({ kind: permanent ? 'permanent' : 'transient', error });
+    this.#state = 'stopping';
+    this.#exited(error);
+  }
+
+  #limitStart(timeoutMs: number): void {
+    this.#after(
+      timeoutMs,
+      () => void this.quarantine(new MarlineError('WORKER_START_TIMEOUT', { timeoutMs })),
+    );
+  }
+
+  #connected(socket: Socket): void {
+    if (this.#state !== 'starting' || this.#load === undefined) return;
+    this.#socket = socket;
+    socket.on('data', (chunk: Buffer) => this.#guard(() => this.#reader.push(chunk)));
+    this.#cancelTimer();
+    if (this.#options.startTimeoutMs > 0) this.#limitStart(this.#options.startTimeoutMs);
+    socket.write(encodeLoad(this.#load));
+  }
+
+  /** Anything may arrive from a process in which code of archives runs: what cannot be read ends that worker alone. */
+  #guard(read: () => void): void {
+    if (this.#failure !== undefined) return;
+    try {
+      read();
+    } catch (error) {
+      this.#failure = toMarlineError(error);
+      this.#process.kill();
+    }
+  }
+
+  #received(reply: Reply): void {
+    switch (this.#state) {
+      case 'starting':
+        this.#loaded(reply);
+        break;
+      case 'busy':
+      case 'stopping':
+        if (this.#batch?.reply(reply, this.#clock.now()) === true) this.#runDone();
+        break;
+      case 'idle':
+        throw unexpected('a reply to no request');
+      case 'created':
+      case 'quarantined':
+      case 'stopped':
+        break;
+    }
+  }
+
+  #loaded({ code, message }: Reply): void {
+    if (code === OK) {
+      this.#state = 'idle';
+      this.#cancelTimer();
+      this.#settleStart({ kind: 'ready', info: this.#options.info });
+      return;
+    }
+    // It ends itself now; its last words say why.
+    const reason = `The handler did not load: ${message}.`;
+    this.#failure =
+      code === OUT_OF_MEMORY
+        ? new MarlineError('OUT_OF_RESOURCES')
+        : new MarlineError('HANDLER_INVALID', { reason });
+    this.#endAfter(LINGER_LIMIT_MS);
+  }
+
+  run(items: readonly BatchItem[], sink: BatchSink): Promise<void> {
+    const socket = this.#socket;
+    const batch = new PythonBatch(items, sink, this.#flow(), this.#clock.now());
+    if (this.#state !== 'idle' || socket === undefined) {
+      const reason = `Worker ${this.id} was given a batch while it was ${this.#state}.`;
+      batch.failRest(new MarlineError('INTERNAL', { reason }));
+      return Promise.resolve();
+    }
+    const frame = batch.frameOf(items);
+    if (frame === undefined) return Promise.resolve();
+    this.#state = 'busy';
+    this.#batch = batch;
+    socket.write(frame);
+    return new Promise((resolve) => {
+      this.#finishRun = resolve;
+    });
+  }
+
+  #flow() {
+    return {
+      pause: () => {
+        this.#reader.pause();
+        this.#socket?.pause();
+      },
+      resume: () => {
+        this.#socket?.resume();
+        this.#guard(() => this.#reader.resume());
+      },
+    };
+  }
+
+  #runDone(): void {
+    this.#batch = undefined;
+    if (this.#state === 'busy') this.#state = 'idle';
+    else this.#close();
+    this.#finishRun();
+  }
+
+  cancel(itemId: string): void {
+    this.#batch?.cancel(itemId);
+  }
+
+  quarantine(error: MarlineError): Promise<void> {
+    if (this.#state !== 'quarantined' && this.#state !== 'stopped') {
+      this.#giveUp('quarantined', error);
+      this.#batch?.failRest(error);
+    }
+    return this.#ended;
+  }
+
+  stop(): Promise<void> {
+    switch (this.#state) {
+      case 'created':
+      case 'starting':
+        // Nothing is being served: the process need not finish its load.
+        this.#giveUp('stopping', new MarlineError('SHUTTING_DOWN'));
+        break;
+      case 'idle':
+        this.#state = 'stopping';
+        this.#close();
+        break;
+      case 'busy':
+        this.#state = 'stopping';
+        break;
+      case 'quarantined':
+      case 'stopping':
+      case 'stopped':
+        break;
+    }
+    return this.#ended;
+  }
+
+  /** Ends the process now, whatever it does. */
+  kill(): void {
+    this.#process.kill();
+  }
+
+  #giveUp(state: 'quarantined' | 'stopping', error: MarlineError): void {
+    const before = this.#state;
+    this.#state = state;
+    this.#failure ??= error;
+    this.#cancelTimer();
+    this.#settleStart({ kind: 'transient', error });
+    this.#process.kill();
+    if (before === 'created') this.#exited(error);
+  }
+
+  #close(): void {
+    this.#process.close();
+    this.#endAfter(LINGER_LIMIT_MS);
+  }
+
+  #endAfter(limitMs: number): void {
+    this.#after(limitMs, () => this.#process.kill());
+  }
+
+  #exited(death: MarlineError): void {
+    if (this.#state === 'stopped') return;
+    const error = withCause(this.#failure, death);
+    const before = this.#state;
+    this.#state = 'stopped';
+    this.#cancelTimer();
+    this.#log.flush();
+    this.#settleStart({ kind: 'transient', error });
+    this.#batch?.failRest(error);
+    this.#batch = undefined;
+    this.#finishRun();
+    this.#resolveEnded();
+    if (before === 'idle' || before === 'busy') this.#options.events.exited(error);
+  }
+
+  #after(delayMs: number, callback: () => void): void {
+    this.#cancelTimer();
+    this.#cancelTimer = this.#clock.after(delayMs, callback);
+  }
+}
+
+/** Why this side gave the worker up, with the worker's last words where nothing better is known. */
+function withCause(failure: MarlineError | undefined, death: MarlineError): MarlineError {
+  if (failure === undefined || failure.cause !== undefined) return failure ?? death;
+  return new MarlineError(failure.code, failure.details, { cause: death.cause });
+}
