@@ -1,66 +1,78 @@
-import type { HttpResponse } from '../support/http-exchange.js';
-import type { Recorded } from './recorded-server.js';
-
-/**
- * Where a record needs a running Python worker, which this version does not have: `answer` is the answer of a handler (there
- * is nothing to compare), `start` says that workers were started (ours says why they are not).
- */
-export type PythonNeed = 'answer' | 'start' | undefined;
-
-/** Told by the record alone: by its route and by what TorchServe answered. */
-export function pythonNeed({ request, response }: Recorded): PythonNeed {
-  const { body } = response;
-  const isPrediction = request.port === 'inference' && /^\/(predictions|explanations)\//.test(request.path);
-  if (
-    isPrediction &&
-    !/"type": "(ModelNotFound|ModelVersionNotFound|ServiceUnavailable)Exception"/.test(body)
-  )
-    return 'answer';
-  return /registered with [1-9]\d* initial workers"|"Workers scaled to [1-9]/.test(body)
-    ? 'start'
-    : undefined;
-}
+import type { ReceivedResponse } from '../support/http-exchange.js';
+import type { Recorded, RecordedResponse } from './recorded-server.js';
 
 /** What two answers are compared by: the head as far as it is the same on every machine, and the body. */
 export interface Comparable {
   readonly status: number;
   readonly reason: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
+  readonly body: unknown;
+  /** Of a stream. */
+  readonly chunks?: readonly string[];
 }
 
-/**
- * Leaves out of an answer what no two servers share: ids, dates, and, when TorchServe had workers, the workers and how many
- * there should be (Python workers do not start here, and a failed registration is left with none). The text of a `cause` is an
- * addition of ours to errors of workers.
- */
-export function comparable(response: HttpResponse, recorded: HttpResponse): Comparable {
-  const hadWorkers = /"workers": \[\n/.test(recorded.body);
-  const headers = response.headers
+/** Fields that no two servers share, and the length of a body that holds an id or a time. */
+const OF_THE_MACHINE = ['date', 'keep-alive', 'content-length'];
+/** Of a worker in describe. */
+const OF_THE_WORKER = ['id', 'pid', 'memoryUsage', 'startTime'];
+/** The text of a `cause` is an addition of ours to errors of workers. */
+const CAUSE = /,\n {2}"cause": "([^"\\]|\\.)*"(?=\n\}\n$)/;
+
+/** What is compared of an answer of ours. */
+export function received(answer: ReceivedResponse, record: Recorded): Comparable {
+  return comparable(answer, answer.body.replace(CAUSE, ''), answer.chunks, record);
+}
+
+/** What is compared of the recorded answer; `undefined` where TorchServe never gave one. */
+export function expected(record: Recorded): Comparable | undefined {
+  const { response } = record;
+  return response.noResponse === true
+    ? undefined
+    : comparable(response, bodyOf(response), response.chunks, record);
+}
+
+function comparable(
+  { status, reason, headers }: Pick<RecordedResponse, 'status' | 'reason' | 'headers'>,
+  body: string,
+  chunks: readonly string[] | undefined,
+  record: Recorded,
+): Comparable {
+  const compared = headers
     .map(([name, value]) => [name.toLowerCase(), value] as const)
-    .filter(([name]) => !['date', 'keep-alive', 'content-length'].includes(name))
+    .filter(([name]) => !OF_THE_MACHINE.includes(name))
     .map(([name, value]) => [name, name === 'x-request-id' ? 'some id' : value] as const);
-  const body = hadWorkers ? withoutWorkers(response.body) : response.body;
   return {
-    status: response.status,
-    reason: response.reason,
-    headers: Object.fromEntries(headers),
-    body: body.replace(/,\n {2}"cause": "([^"\\]|\\.)*"(?=\n\}\n$)/, ''),
+    status,
+    reason,
+    headers: Object.fromEntries(compared),
+    body: withoutVolatile(body, record),
+    ...(chunks && { chunks }),
   };
 }
 
-function withoutWorkers(body: string): string {
-  try {
-    const descriptions = JSON.parse(body) as unknown;
-    if (!Array.isArray(descriptions)) return body;
-    const masked = descriptions.map((description: object) => ({
-      ...description,
-      minWorkers: 'any',
-      maxWorkers: 'any',
-      workers: 'of the machine',
-    }));
-    return `${JSON.stringify(masked, null, 2)}\n`;
-  } catch {
-    return body;
-  }
+function bodyOf({ body, bodyBase64, bodyRepeat }: RecordedResponse): string {
+  if (bodyBase64 !== undefined) return Buffer.from(bodyBase64, 'base64').toString();
+  return bodyRepeat === undefined ? body : bodyRepeat[0].repeat(bodyRepeat[1]);
+}
+
+function withoutVolatile(body: string, { volatile = [] }: Recorded): unknown {
+  if (body.includes('"workers": ['))
+    return withoutWorkers(
+      body,
+      volatile.some((path) => /workers(\[\*\]\.status)?$|^worker status/.test(path)),
+    );
+  // TorchServe's front end gives headers in the order of a hash table, and Python writes NaN, which JSON.parse does not read.
+  if (/"(url_path|explain|Host)": /.test(body))
+    return body
+      .split('\n')
+      .map((line) => line.replace(/,$/, ''))
+      .toSorted();
+  if (volatile.some((path) => path.endsWith('(arrival order)')))
+    return body.replace(/"index": \d+/, '"index": any');
+  return body;
+}
+
+function withoutWorkers(body: string, alsoTheirStatus: boolean): unknown {
+  const left = new Set(alsoTheirStatus ? [...OF_THE_WORKER, 'status'] : OF_THE_WORKER);
+  return JSON.parse(body, (key, value: unknown) => (left.has(key) ? 'any' : value));
 }

@@ -1,26 +1,54 @@
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer } from '../../src/server.js';
-import { exchange, parseResponse, type HttpResponse } from '../support/http-exchange.js';
+import {
+  exchange,
+  parseResponse,
+  type HttpResponse,
+  type ReceivedResponse,
+} from '../support/http-exchange.js';
 
-/** One step of a run of the real TorchServe: a request with its answer, or (`wait`, `sleep`, …) what a replay may skip. */
+/** A request as it was sent; `raw` is all of its bytes. */
+export interface RecordedRequest {
+  readonly method: string;
+  readonly port: 'inference' | 'management' | 'metrics';
+  readonly path: string;
+  readonly headers?: readonly (readonly [string, string])[];
+  readonly body?: string;
+  readonly bodyBase64?: string;
+  readonly bodyFile?: string;
+  readonly bodyRepeat?: readonly [string, number];
+  readonly httpVersion?: string;
+  readonly raw?: string;
+  readonly rawBase64?: string;
+}
+
+/** What was answered; `noResponse` is true where nothing ever was. */
+export interface RecordedResponse extends HttpResponse {
+  readonly bodyBase64?: string;
+  readonly bodyRepeat?: readonly [string, number];
+  readonly chunks?: readonly string[];
+  readonly noResponse?: boolean;
+}
+
+/** One step of a run of the real TorchServe: a request with its answer, or a step that a replay does too (`wait`, `sleep`). */
 export interface Recorded {
   readonly name: string;
   readonly kind: 'http' | 'wait' | 'sleep' | 'observation';
   readonly run: string;
   readonly config: string;
-  readonly request: {
-    readonly method: string;
-    readonly port: 'inference' | 'management' | 'metrics';
-    readonly path: string;
-    readonly headers: readonly (readonly [string, string])[];
-    readonly body?: string;
-  };
-  readonly response: HttpResponse;
+  readonly request: RecordedRequest;
+  readonly response: RecordedResponse;
   readonly volatile?: readonly string[];
+  /** Records of the same name were sent together, each so many milliseconds later. */
+  readonly parallel?: string;
+  readonly delayMs?: number;
+  /** How long a step waits. */
+  readonly ms?: number;
 }
 
 interface RecordedConfig {
@@ -32,7 +60,9 @@ interface RecordedConfig {
 /** A standalone server with a recorded configuration, on free ports and a fresh copy of the recorded model store. */
 export interface RecordedServer {
   /** Sends a recorded request; what is different on every machine is written as in the records. */
-  replay(record: Recorded): Promise<HttpResponse>;
+  replay(record: Recorded): Promise<ReceivedResponse>;
+  /** Does all steps of a run in their order, and gives the answers. */
+  replayAll(run: readonly Recorded[]): Promise<Map<Recorded, ReceivedResponse>>;
   close(): Promise<void>;
 }
 
@@ -40,13 +70,20 @@ const goldens = new URL('goldens/', import.meta.url);
 const store = fileURLToPath(new URL('../fixtures/torchserve-store/', import.meta.url));
 // Nothing listens there: remote archives are refused before anybody is asked for them.
 const NO_WEB_SERVER = '9';
+const READY_LIMIT_MS = 60_000;
+const READY_POLL_MS = 100;
+/** The only header of a step that is no record. */
+const HOST = ['Host', 'localhost'] as const;
+/** Where TorchServe never answered, so long is waited for an answer of ours. */
+const SILENCE_MS = 4_000;
 
 export function readRecords(file: string): Recorded[] {
   const lines = readFileSync(new URL(file, goldens), 'utf8').trim().split('\n');
   return lines.map((line) => JSON.parse(line) as Recorded);
 }
 
-export async function startRecorded(config: string): Promise<RecordedServer> {
+/** @param python the interpreter of archives with Python handlers */
+export async function startRecorded(config: string, python?: string): Promise<RecordedServer> {
   const folder = mkdtempSync(join(tmpdir(), 'marline-parity-'));
   const paths = { MODEL_STORE: join(folder, 'store'), LAB: join(folder, 'lab'), WEB_PORT: NO_WEB_SERVER };
   cpSync(store, paths.MODEL_STORE, { recursive: true });
@@ -54,9 +91,10 @@ export async function startRecorded(config: string): Promise<RecordedServer> {
   cpSync(fileURLToPath(new URL('outside.mar', goldens)), join(paths.LAB, 'files/outside.mar'));
   chmodSync(folder, 0o755);
 
+  const recorded = readConfig(config);
+  // Two planes on one port stay so: both get the port 0, and with it one listener.
   const filled = (text: string) =>
     fill(text, { ...paths, INFERENCE_PORT: '0', MANAGEMENT_PORT: '0', METRICS_PORT: '0' });
-  const recorded = readConfig(config);
   const properties = Object.entries(recorded.properties).map(([key, value]) => `${key}=${filled(value)}`);
   writeFileSync(join(folder, 'config.properties'), properties.join('\n'));
   const configuration = loadConfiguration({
@@ -66,31 +104,90 @@ export async function startRecorded(config: string): Promise<RecordedServer> {
       model_store: paths.MODEL_STORE,
       cache_dir: join(folder, 'cache'),
       enable_model_api: recorded.args?.includes('--enable-model-api') === true ? 'true' : undefined,
+      python,
     },
   });
   const server = await startServer(configuration, [], false);
+
+  async function replay({ request, response }: Recorded): Promise<ReceivedResponse> {
+    const address = server.addresses[request.port];
+    if (address === undefined || !('port' in address))
+      throw new Error(`The server has no ${request.port} port.`);
+    const limitMs = response?.noResponse === true ? SILENCE_MS : undefined;
+    const { text } = await exchange(address.port, bytesOf(request, paths), 'latin1', limitMs);
+    const answer = parseResponse(text);
+    return { ...answer, body: scrub(answer.body, paths) };
+  }
+
+  async function untilReady(record: Recorded): Promise<void> {
+    const giveUpAt = performance.now() + READY_LIMIT_MS;
+    for (;;) {
+      const { status, body } = await replay(record);
+      if (status === 200 && allReady(body)) return;
+      if (performance.now() > giveUpAt) throw new Error(`${record.run}/${record.name} never came: ${body}`);
+      await sleep(READY_POLL_MS);
+    }
+  }
+
   return {
-    async replay({ request }) {
-      const address = server.addresses[request.port];
-      if (address === undefined || !('port' in address))
-        throw new Error(`The server has no ${request.port} port.`);
-      const head = [
-        `${request.method} ${fill(request.path, paths)} HTTP/1.1`,
-        ...request.headers.map(([name, value]) => `${name}: ${value}`),
-      ];
-      const { text } = await exchange(
-        address.port,
-        `${head.join('\r\n')}\r\n\r\n${request.body ?? ''}`,
-        'utf8',
-      );
-      const response = parseResponse(text);
-      return { ...response, body: scrub(response.body, paths) };
+    replay,
+    async replayAll(run) {
+      const answers = new Map<Recorded, ReceivedResponse>();
+      for (const step of steps(run)) {
+        const [first] = step;
+        if (first?.kind === 'wait') await untilReady(first);
+        else if (first?.kind === 'sleep') await sleep(first.ms);
+        await Promise.all(
+          step.map(async (record) => {
+            if (record.kind !== 'http') return;
+            await sleep(record.delayMs ?? 0);
+            answers.set(record, await replay(record));
+          }),
+        );
+      }
+      return answers;
     },
     async close() {
       await server.close();
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+/** Records one by one, or together where they were sent together. */
+function steps(run: readonly Recorded[]): Recorded[][] {
+  const found: Recorded[][] = [];
+  for (const record of run) {
+    const last = found.at(-1);
+    if (record.parallel !== undefined && last?.[0]?.parallel === record.parallel) last.push(record);
+    else found.push([record]);
+  }
+  return found;
+}
+
+function allReady(body: string): boolean {
+  const [description] = JSON.parse(body) as { workers: { status: string }[] }[];
+  const workers = description?.workers ?? [];
+  return workers.length > 0 && workers.every(({ status }) => status === 'READY');
+}
+
+/** All bytes of a request, as latin1. */
+function bytesOf(request: RecordedRequest, values: Readonly<Record<string, string>>): string {
+  const { raw, rawBase64, method, path, headers = [HOST], httpVersion = 'HTTP/1.1' } = request;
+  if (rawBase64 !== undefined) return Buffer.from(rawBase64, 'base64').toString('latin1');
+  if (raw !== undefined) return Buffer.from(raw).toString('latin1');
+  const head = [
+    `${method} ${fill(path, values)} ${httpVersion}`,
+    ...headers.map(([name, value]) => `${name}: ${value}`),
+  ];
+  return `${Buffer.from(`${head.join('\r\n')}\r\n\r\n`).toString('latin1')}${bodyOf(request).toString('latin1')}`;
+}
+
+function bodyOf({ body, bodyBase64, bodyFile, bodyRepeat }: RecordedRequest): Buffer {
+  if (bodyFile !== undefined) return readFileSync(new URL(bodyFile, goldens));
+  if (bodyBase64 !== undefined) return Buffer.from(bodyBase64, 'base64');
+  if (bodyRepeat !== undefined) return Buffer.from(bodyRepeat[0].repeat(bodyRepeat[1]));
+  return Buffer.from(body ?? '');
 }
 
 function readConfig(name: string): RecordedConfig {

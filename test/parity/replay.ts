@@ -1,0 +1,79 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { ReceivedResponse } from '../support/http-exchange.js';
+import { expected, received, type Comparable } from './comparison.js';
+import { DIFFERENCES } from './differences.js';
+import { readRecords, startRecorded, type Recorded } from './recorded-server.js';
+
+/** A file of records, and which of its runs are replayed: those that a handler takes part in. */
+export interface RecordFile {
+  readonly file: string;
+  readonly runs?: readonly string[];
+  /** Why the other runs are left out. */
+  readonly leftOut?: string;
+}
+
+export const RECORD_FILES: readonly RecordFile[] = [
+  { file: 'inference.jsonl' },
+  {
+    file: 'errors.jsonl',
+    runs: ['errors-small', 'errors-queue', 'errors-direct'],
+    leftOut: 'malformed HTTP, CORS, one port for all, the heap of a JVM: no handler takes part in them',
+  },
+  { file: 'management.jsonl' },
+];
+
+/** How an answer stands to the recorded one. */
+export type Verdict = 'same' | 'on purpose' | 'not yet' | 'wrong';
+
+/** One record, replayed. */
+export interface Outcome {
+  readonly record: Recorded;
+  readonly verdict: Verdict;
+  /** Why it differs, where that is listed. */
+  readonly reason?: string;
+  readonly ours: Comparable | undefined;
+  readonly theirs: Comparable | undefined;
+}
+
+export const idOf = ({ run, name }: Recorded) => `${run}/${name}`;
+
+const listed = new Map(DIFFERENCES.flatMap((difference) => difference.records.map((id) => [id, difference])));
+
+/** The records of a file by run, in their order. */
+export function runsOf({ file, runs }: RecordFile): Map<string, Recorded[]> {
+  const all = readRecords(file).filter(({ kind }) => kind !== 'observation');
+  return grouped(
+    all.filter(({ run }) => runs?.includes(run) !== false),
+    ({ run }) => run,
+  );
+}
+
+/** The items of each group, in their order. */
+export function grouped<T, K>(items: readonly T[], groupOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) groups.set(groupOf(item), [...(groups.get(groupOf(item)) ?? []), item]);
+  return groups;
+}
+
+/** Sends the requests of a run to a fresh server, in their order, because every answer depends on what was asked before. */
+export async function replayRun(run: readonly Recorded[], python: string): Promise<Outcome[]> {
+  const server = await startRecorded(run[0]?.config ?? '', python);
+  try {
+    const answers = await server.replayAll(run);
+    return run.filter(({ kind }) => kind === 'http').map((record) => outcomeOf(record, answers.get(record)));
+  } finally {
+    await server.close();
+  }
+}
+
+function outcomeOf(record: Recorded, answer: ReceivedResponse | undefined): Outcome {
+  const theirs = expected(record);
+  const ours = answer === undefined || answer.headers.length === 0 ? undefined : received(answer, record);
+  const difference = listed.get(idOf(record));
+  // What is listed and does not differ is a mistake of the list.
+  if (isDeepStrictEqual(ours, theirs))
+    return { record, verdict: difference === undefined ? 'same' : 'wrong', ours, theirs };
+  if (difference === undefined) return { record, verdict: 'wrong', ours, theirs };
+  const verdict = difference.notYet === true ? 'not yet' : 'on purpose';
+  return { record, verdict, reason: difference.reason, ours, theirs };
+}
