@@ -148,7 +148,9 @@ function notARequest({ input }: BatchItem): MarlineError {
 }
 
 function resultOf({ contentType, status, reason, headers, body }: Prediction): ItemResult {
-  const typed: readonly Header[] = contentType === '' ? headers : [['content-type', contentType], ...headers];
+  // The worker says it twice, but for a handler with a context of its own.
+  const isTold = contentType === '' || headers.some(([name]) => name.toLowerCase() === 'content-type');
+  const typed: readonly Header[] = isTold ? headers : [['content-type', contentType], ...headers];
   return {
     status,
     reason,
