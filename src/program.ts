@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { VERSION, isMarlineError } from '#libs/common';
 import { benchCommand } from './commands/bench.js';
 import { convertCommand } from './commands/convert.js';
+import { doctorCommand } from './commands/doctor.js';
 import { handlerCommand } from './commands/handler.js';
 import { predictCommand, type Terminal } from './commands/predict.js';
 import { serveCommand } from './commands/serve.js';
@@ -23,7 +24,8 @@ function createProgram(terminal: Terminal, finish: (code: number) => void): Comm
     .version(`marline ${VERSION}`, '-v, --version')
     .addHelpText('after', EXAMPLES);
   const commands = [serveCommand, predictCommand, benchCommand, tuneCommand, convertCommand, handlerCommand];
-  for (const command of commands.map((make) => make(terminal))) {
+  const made = [...commands.map((make) => make(terminal)), doctorCommand(terminal, finish)];
+  for (const command of made) {
     program.addCommand(command.showHelpAfterError(`(marline ${command.name()} --help shows all options)`));
   }
   return withOutput(program, terminal).addCommand(archiveCommand(terminal, finish));

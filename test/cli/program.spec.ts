@@ -20,6 +20,7 @@ describe('marline', () => {
     [['predict'], '$ marline predict coffee.jpg --model efficientnet'],
     [['archive'], '$ marline archive --model-name mnist'],
     [['handler'], 'write the skeleton of a handler'],
+    [['doctor'], '$ marline doctor --python'],
     [['handler', 'new'], '$ marline handler new fraud'],
   ])('explains %j with --help', async (command, example) => {
     const { code, stdout, stderr } = await marline(...command, '--help');

@@ -4,6 +4,13 @@
  * python-worker.ts puts it behind the pool's interface, interpreter.ts finds a Python that has what it needs.
  * Knows neither Nest nor handlers of ours: what the worker is told to load comes from outside.
  */
-export { interpreterCommand } from './interpreter.js';
+export {
+  REQUIRED_PACKAGES,
+  askInterpreter,
+  importProblem,
+  interpreterCommand,
+  shortcomings,
+  type Interpreter,
+} from './interpreter.js';
 export type { LoadRequest } from './protocol.js';
 export { PythonWorker, type PythonWorkerOptions } from './python-worker.js';

@@ -90,11 +90,22 @@ export async function askInterpreter(command: string): Promise<Interpreter> {
     const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
     const what = missing
       ? `There is no Python "${command}".`
-      : `"${command}" is no Python that works: ${firstLine(cause)}`;
+      : `"${command}" is no Python that works: ${lastLine(cause)}`;
     throw unusable(
       `${what} Install Python 3.11, or name one with the option python (MARLINE_PYTHON, --python).`,
       cause,
     );
+  }
+}
+
+/** What a Python says when it imports the worker's modules; `undefined` when all is well. Takes seconds: PyTorch is among them. */
+export async function importProblem(command: string): Promise<string | undefined> {
+  try {
+    const modules = 'import ts.model_loader, ts.protocol.otf_message_handler';
+    await run(command, ['-c', modules], { cwd: '/', env: visibleEnv(), timeout: PROBE_TIMEOUT_MS });
+    return undefined;
+  } catch (error) {
+    return lastLine(error);
   }
 }
 
@@ -138,7 +149,7 @@ export function shortcomings({
   return found;
 }
 
-function firstLine(error: unknown): string {
+function lastLine(error: unknown): string {
   return messageOf(error).trim().split('\n').at(-1) ?? '';
 }
 
