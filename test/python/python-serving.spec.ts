@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MarlineError } from '#libs/common';
-import { ServedModel } from '#libs/inference';
+import { ServedModel, type Device } from '#libs/inference';
 import { openRegistry, type OpenRegistry } from '../support/open-registry.js';
 import { pythonVenv } from '../support/python-venv.js';
 import { handlersDir } from './python-workers.js';
@@ -118,6 +118,34 @@ describe.skipIf(python === undefined)('a model with a Python handler', () => {
     );
     await serve('sound', 'minWorkers: 1\nmaxWorkers: 1');
     expect(await new ServedModel('sound', open.registry).predict(bytes('a'))).toBe('a done');
+  });
+
+  it('is told its GPU, by turns, also where ONNX Runtime has none', async () => {
+    const gpus = [0, 1].map((index): Device => ({
+      kind: 'gpu',
+      index,
+      executionProvider: 'cuda',
+      onlyPython: true,
+    }));
+    const cpu: Device = { kind: 'cpu', index: 0, executionProvider: 'cpu' };
+    const withGpus = await openRegistry({ python, decodeInputRequest: false, devices: [cpu, ...gpus] });
+    await withGpus.pack({ modelName: 'placed', handler: join(handlersDir, 'script_handler.py') });
+    const request = { url: 'placed.mar', initialWorkers: 2, synchronous: true };
+    const runtime = await withGpus.registry.register(request);
+    const model = new ServedModel<unknown, { gpu: number }>('placed', withGpus.registry);
+    const told = await Promise.all([0, 1].map(() => model.predict(bytes('where'))));
+    const described = runtime.workers().map(({ gpuId }) => gpuId);
+    await withGpus.pack({ modelName: 'onnx', handler: 'tensor', serializedFile: 'models/mlp.onnx' });
+    const { devices } = await withGpus.registry.plan({
+      url: 'onnx.mar',
+      initialWorkers: 1,
+      synchronous: true,
+    });
+    await withGpus.close();
+    // TorchServe's counter is increased first.
+    expect(described).toEqual([1, 0]);
+    expect(told.map(({ gpu }) => gpu).toSorted((a, b) => a - b)).toEqual([0, 1]);
+    expect(devices).toEqual(['cpu']);
   });
 
   it('brings nothing into the folder that all its servers share', async () => {

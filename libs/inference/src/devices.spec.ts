@@ -38,6 +38,15 @@ describe('detectDevices', () => {
   it.each<[string, Partial<DeviceSources>]>([
     ['the CUDA library is not installed', { hasCudaLibrary: () => false }],
     ['ONNX Runtime was built without CUDA', { listBackends: async () => ['cpu'] }],
+  ])('leaves GPUs to Python when %s', async (_, overrides) => {
+    expect(await detectDevices(machine(overrides))).toEqual([
+      CPU,
+      { kind: 'gpu', index: 0, executionProvider: 'cuda', onlyPython: true },
+      { kind: 'gpu', index: 1, executionProvider: 'cuda', onlyPython: true },
+    ]);
+  });
+
+  it.each<[string, Partial<DeviceSources>]>([
     ['there is no driver', { listGpus: () => Promise.reject(new Error('ENOENT')) }],
     ['the driver lists nothing', { listGpus: async () => 'No devices found.\n' }],
   ])('lists no GPU when %s', async (_, overrides) => {
@@ -46,7 +55,7 @@ describe('detectDevices', () => {
 
   it('does not load ONNX Runtime to learn that there is no GPU', async () => {
     const listBackends = () => Promise.reject(new Error('loaded'));
-    expect(await detectDevices(machine({ hasCudaLibrary: () => false, listBackends }))).toEqual([CPU]);
+    expect(await gpusOf({ hasCudaLibrary: () => false, listBackends })).toBe(2);
     expect(await detectDevices(machine({ listGpus: async () => '', listBackends }))).toEqual([CPU]);
   });
 

@@ -10,6 +10,8 @@ export interface Device {
   /** Counts from 0 among the visible devices of its kind: the `gpuId` of describe and of handlers. */
   readonly index: number;
   readonly executionProvider: 'cpu' | 'cuda';
+  /** True for a GPU that ONNX Runtime cannot use as it is installed: only Python workers, which bring their own CUDA, run there. */
+  readonly onlyPython?: true;
 }
 
 /** How `marline.devices` calls it: `cpu`, `cuda:0`. */
@@ -32,22 +34,23 @@ const CPU: Device = { kind: 'cpu', index: 0, executionProvider: 'cpu' };
 const LIST_TIMEOUT_MS = 10_000;
 
 /**
- * The CPU, then every GPU on which a session would really run: ONNX Runtime was built with CUDA, its CUDA library is on
- * disk (a separate download) and the driver lists the GPU. There is no fall-back at run time, so a GPU that cannot be used
- * must not be listed. `CUDA_VISIBLE_DEVICES` is respected; indexes count from 0 among what it leaves visible.
+ * The CPU, then every GPU that the driver lists. A session would really run there when ONNX Runtime was built with CUDA and its
+ * CUDA library is on disk (a separate download); there is no fall-back at run time, so any other GPU is for Python alone.
+ * `CUDA_VISIBLE_DEVICES` is respected; indexes count from 0 among what it leaves visible.
  */
 export async function detectDevices(sources: DeviceSources = machine): Promise<readonly Device[]> {
-  // Cheapest question first: loading ONNX Runtime costs the process 50 ms and 12 MB, and hosts without the CUDA download never get there.
-  if (!sources.hasCudaLibrary()) return [CPU];
   const listing = await sources.listGpus().catch(() => '');
   const gpus = visibleGpus(listing, sources.env['CUDA_VISIBLE_DEVICES']);
-  if (gpus === 0 || !(await sources.listBackends()).includes('cuda')) return [CPU];
+  if (gpus === 0) return [CPU];
+  // Cheapest question first: loading ONNX Runtime costs the process 50 ms and 12 MB, and hosts without the CUDA download never get there.
+  const forOnnx = sources.hasCudaLibrary() && (await sources.listBackends()).includes('cuda');
   return [
     CPU,
     ...Array.from({ length: gpus }, (_, index): Device => ({
       kind: 'gpu',
       index,
       executionProvider: 'cuda',
+      ...(!forOnnx && { onlyPython: true }),
     })),
   ];
 }

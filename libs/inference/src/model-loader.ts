@@ -104,7 +104,7 @@ export class ModelLoader {
   /** The worker that loaded this is gone for good. */
   releaseModel(model: WorkerModel): void {
     const device = this.#devices.get(model);
-    if (device !== undefined) this.#host.workers.leave(device, this.#ref);
+    if (device !== undefined) this.#host.workers.leave(device, this.#model.settings, this.#ref);
   }
 
   /** The GPU that a worker was given; `null` on the CPU. */

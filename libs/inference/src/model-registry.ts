@@ -295,8 +295,9 @@ export class ModelRegistry
       throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
     }
     const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });
-    const machine = { devices: this.workers.inventory, cores: availableParallelism() };
-    const settings = resolveSettings(request, archive, this.options, machine, plan.runs === 'python');
+    const runsPython = plan.runs === 'python';
+    const machine = { devices: this.workers.inventory(runsPython), cores: availableParallelism() };
+    const settings = resolveSettings(request, archive, this.options, machine, runsPython);
     checkIsolation(settings, plan, archive);
     return { name, version, settings, plan };
   }

@@ -27,11 +27,17 @@ export class WorkerProvider {
   #spare: SpareThread | undefined;
   #cancelSpare: (() => void) | undefined;
 
-  constructor(private readonly devices: DevicePlacer) {}
+  readonly #onnx: DevicePlacer;
 
-  /** The devices of the machine. */
-  get inventory(): readonly Device[] {
-    return this.devices.devices;
+  /** @param python places workers on every device; ONNX Runtime may not be able to use all of them */
+  constructor(private readonly python: DevicePlacer) {
+    const usable = python.devices.filter(({ onlyPython }) => onlyPython !== true);
+    this.#onnx = usable.length === python.devices.length ? python : new DevicePlacer(usable);
+  }
+
+  /** The devices of the machine for Python workers, or for all others. */
+  inventory(runsPython: boolean): readonly Device[] {
+    return this.#placer(runsPython).devices;
   }
 
   /** Ids of workers as TorchServe's port numbers: from 9000, none used twice. */
@@ -41,17 +47,21 @@ export class WorkerProvider {
 
   /** The device of a new worker. @param ref the same object for all workers of a version */
   place(settings: ModelSettings, ref: ModelRef): Device {
-    return this.devices.assign(settings.placement, ref);
+    return this.#placer(settings.runsPython).assign(settings.placement, ref);
   }
 
   /** A worker that had this device is gone for good. */
-  leave(device: Device, ref: ModelRef): void {
-    this.devices.release(device, ref);
+  leave(device: Device, { runsPython }: ModelSettings, ref: ModelRef): void {
+    this.#placer(runsPython).release(device, ref);
   }
 
   /** The devices that the first `count` workers of a version would get now. */
   preview(settings: ModelSettings, count: number): Device[] {
-    return this.devices.preview(settings.placement, count);
+    return this.#placer(settings.runsPython).preview(settings.placement, count);
+  }
+
+  #placer(runsPython: boolean): DevicePlacer {
+    return runsPython ? this.python : this.#onnx;
   }
 
   /**
