@@ -20,6 +20,11 @@ export const RECORD_FILES: readonly RecordFile[] = [
     leftOut: 'malformed HTTP, CORS, one port for all, the heap of a JVM: no handler takes part in them',
   },
   { file: 'management.jsonl' },
+  {
+    file: 'kserve.jsonl',
+    runs: ['envelope-json', 'envelope-body', 'envelope-bad'],
+    leftOut: "KServe's v1 routes are not there yet, and the open inference protocol is served as it says",
+  },
 ];
 
 /** How an answer stands to the recorded one. */

@@ -7,13 +7,13 @@ const ANY_LENGTH = -1;
 
 /** The protocol's metadata of a model; inputs and outputs are empty before its first worker, and without an ONNX file. */
 export function describeModel(
-  { name, metadata }: Pick<ModelRuntime, 'name' | 'metadata'>,
+  { name, metadata, settings }: Pick<ModelRuntime, 'name' | 'metadata' | 'settings'>,
   versions: readonly string[],
 ) {
   return {
     name,
     versions,
-    platform: 'onnxruntime_onnx',
+    platform: settings.runsPython ? 'torchserve_python' : 'onnxruntime_onnx',
     inputs: metadata.inputs.map(describeTensor),
     outputs: metadata.outputs.map(describeTensor),
   };

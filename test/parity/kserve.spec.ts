@@ -1,0 +1,3 @@
+import { describeReplay } from './replay-suite.js';
+
+await describeReplay('kserve.jsonl');
