@@ -72,11 +72,6 @@ export const DIFFERENCES: readonly Difference[] = [
     records: within('errors-queue', 'inflight-predict', 'inflight-queued', 'scale0-predict'),
   },
   {
-    reason: 'Job tickets have no effect in this version.',
-    notYet: true,
-    records: within('errors-queue', 'jobticket-1', 'jobticket-2'),
-  },
-  {
     reason: '/invocations, /models/{m}/invoke and /{m}/predict are not served by this version.',
     notYet: true,
     records: [

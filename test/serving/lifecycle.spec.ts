@@ -1,4 +1,4 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Device } from '#libs/inference';
@@ -45,6 +45,27 @@ describe('a model version', () => {
     sending = false;
     await clients;
     expect(answered).toBeGreaterThan(20);
+  });
+
+  it('with job tickets takes one request for each idle worker, and none that would wait', async () => {
+    const configFile = join(open.store, 'tickets.yaml');
+    await writeFile(configFile, 'minWorkers: 2\nmaxWorkers: 2\nbatchSize: 4\nuseJobTicket: true\n');
+    await open.pack({ modelName: 'tickets', handler: 'handlers/slow_handler.mjs', configFile });
+    const runtime = await register('tickets.mar');
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 5 }, () => predict(open.registry, 'tickets', 50)),
+    );
+    expect(outcomes.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'rejected',
+      'rejected',
+    ]);
+    expect(outcomes[0]).toMatchObject({ value: { batch: 1 } });
+    expect(outcomes[4]).toMatchObject({ reason: { code: 'QUEUE_FULL', status: 503 } });
+    expect(runtime.queue()).toEqual({ remainingCapacity: 100, pendingRequests: 0 });
+    expect(await predict(open.registry, 'tickets', 1)).toMatchObject({ ms: 1 });
   });
 
   it('answers every accepted request when it is unregistered under load, and is gone then', async () => {

@@ -106,6 +106,7 @@ export class ModelRuntime {
       handsOver: !runsCodeOfArchive(model.plan),
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,
+      tickets: model.settings.config.useJobTicket ?? false,
       canServe: () => this.#canServe(),
     });
     const { scaleUpQueueMs, scaleDownIdleMs } = model.settings;
@@ -385,7 +386,7 @@ export class ModelRuntime {
 
   async #makeHostHandler(plan: HandlerPlan & { readonly runs: 'host' }): Promise<HostHandler> {
     const { options, clock } = this.host;
-    const { batchSize, waitsForBatch, maxBatchDelay, jobQueueSize } = this.#settings;
+    const { batchSize, waitsForBatch, maxBatchDelay, jobQueueSize, config } = this.#settings;
     const handler = new HostHandler(await plan.create(), {
       setup: {
         ...this.#loader.setup(null),
@@ -396,7 +397,10 @@ export class ModelRuntime {
       clock,
       batchSize: () => Math.max(1, batchSize),
       maxBatchDelayMs: waitsForBatch ? Math.max(0, maxBatchDelay) : 0,
-      limit: () => jobQueueSize + this.#pool.readyCount * this.#loader.batchSize,
+      limit: () =>
+        config.useJobTicket === true
+          ? this.#pool.readyCount
+          : jobQueueSize + this.#pool.readyCount * this.#loader.batchSize,
       full: () => new MarlineError('QUEUE_FULL', { model: this.name }),
     });
     await handler.initialize();

@@ -27,6 +27,8 @@ export interface RunQueueOptions {
   /** Milliseconds that a batch waits to fill; 0 = it never waits while a worker is idle. */
   readonly maxBatchDelayMs: number;
   readonly queueSize: number;
+  /** True: only what an idle worker can take is accepted, one request each (TorchServe's `useJobTicket`). */
+  readonly tickets: boolean;
   /** False when no worker runs and none will. */
   readonly canServe: () => boolean;
 }
@@ -44,13 +46,13 @@ export class RunQueue {
     private readonly pool: WorkerPool<WorkerModel, WorkerReady>,
     private readonly options: RunQueueOptions,
   ) {
-    const { ref, clock, batchSize, adaptive, handsOver, maxBatchDelayMs, queueSize } = options;
+    const { ref, clock, batchSize, adaptive, handsOver, maxBatchDelayMs, queueSize, tickets } = options;
     this.#batcher = new Batcher<Run>({
-      batchSize,
+      batchSize: tickets ? () => 1 : batchSize,
       adaptive,
       handsOver,
       maxBatchDelayMs,
-      queueSize,
+      queueSize: tickets ? 0 : queueSize,
       clock,
       idle: () => pool.idleCount,
       ready: () => pool.readyCount,
@@ -71,7 +73,8 @@ export class RunQueue {
   }
 
   get remainingCapacity(): number {
-    return this.#batcher.remaining;
+    const { tickets, queueSize } = this.options;
+    return tickets ? queueSize - this.pendingRequests : this.#batcher.remaining;
   }
 
   /** Milliseconds that the oldest of the waiting requests has waited; 0 when none waits. */
