@@ -1,0 +1,41 @@
+import { BaseHandler, PredictionException } from 'marline/handler';
+
+/** What misc_handler.py of TorchServe's recordings does, in JavaScript. */
+export default class MiscHandler extends BaseHandler {
+  async handle(requests, context) {
+    if (context.getRequestHeader(0, 'describe') === 'True') return [{ described: context.modelName }];
+    const ops = requests.map(({ body, data }) => body ?? data ?? {});
+    const [{ op = 'dict', message, code }] = ops;
+    if (op === 'raise') throw new Error('a message that must not leak');
+    if (op === 'memory') throw new RangeError('Array buffer allocation failed');
+    if (op === 'pexc') throw new PredictionException(message ?? 'custom prediction error', code);
+    if (op === 'short') return [];
+    if (op === 'long') return [...requests.map(() => 'a'), 'a'];
+    if (op === 'notalist') return { not: 'a list' };
+    const answers = [];
+    for (const [index, request] of ops.entries())
+      answers.push(await this.#answer(request, index, requests, context));
+    return answers;
+  }
+
+  async #answer(request, index, requests, context) {
+    const { op = 'dict', status, phrase, contentType, headers = {} } = request;
+    if (status !== undefined) context.setResponseStatus(status, phrase ?? '', index);
+    if (contentType !== undefined) context.setResponseContentType(index, contentType);
+    for (const [name, value] of Object.entries(headers)) context.setResponseHeader(index, name, value);
+    switch (op) {
+      case 'value':
+        return request.value;
+      case 'bytes':
+        return Uint8Array.from({ length: 256 }, (_, byte) => byte);
+      case 'str':
+        return request.value ?? 'plain text \u00fc\u20ac';
+      case 'stream':
+        for (let part = 0; part < (request.n ?? 3); part += 1)
+          await context.sendIntermediateResponse(index, `part${part} `);
+        return request.last ?? 'end';
+      default:
+        return { op, batch: requests.length, index };
+    }
+  }
+}
