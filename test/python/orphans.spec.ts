@@ -1,13 +1,20 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { pythonVenv } from '../support/python-venv.js';
 import { isAlive } from './python-workers.js';
 
 const { python, missing } = await pythonVenv();
 if (missing !== undefined) console.warn(`The end of a host is not tried: ${missing}.`);
+// A host that is killed cannot remove what it made there.
+const temporary = mkdtempSync(join(tmpdir(), 'marline-test-'));
+afterAll(() => rmSync(temporary, { recursive: true }));
+
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 // The kernel takes the worker along on Linux; elsewhere a handler that never returns is not ended by SIGKILL.
@@ -21,7 +28,7 @@ describe.skipIf(python === undefined || process.platform !== 'linux')('a worker 
         at('hanging-host.ts'),
         python ?? '',
       ],
-      { stdio: ['ignore', 'pipe', 'inherit'] },
+      { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, TMPDIR: temporary } },
     );
     const [output] = (await once(host.stdout, 'data')) as [Buffer];
     const pid = Number(output.toString());

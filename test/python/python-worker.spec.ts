@@ -1,7 +1,8 @@
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { MarlineError, type BatchItem } from '#libs/common';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
 import { pythonVenv } from '../support/python-venv.js';
@@ -13,13 +14,16 @@ if (missing !== undefined) console.warn(`No Python worker is tried: ${missing}.`
 const workers = new ScriptWorkers(python ?? '');
 const { exits, logs, metrics } = workers;
 
+// Sockets lie in the temporary folder, and other tests have theirs.
+const temporary = mkdtempSync(join(tmpdir(), 'marline-test-'));
+process.env['TMPDIR'] = temporary;
+
 afterEach(() => workers.end());
+afterAll(() => rmSync(temporary, { recursive: true }));
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await sleep(5);
 }
-
-const socketFolders = () => readdirSync(tmpdir()).filter((name) => name.startsWith('marline-py-'));
 
 describe.skipIf(python === undefined)('a Python worker', () => {
   it('answers every item of a batch, each with its own status, reason and headers', async () => {
@@ -224,8 +228,8 @@ describe.skipIf(python === undefined)('the start of a Python worker', () => {
 
 describe.skipIf(python === undefined)('the end of a Python worker', () => {
   it('waits for the running batch, and leaves nothing behind', async () => {
-    const before = socketFolders();
     const worker = await workers.start();
+    expect(readdirSync(temporary)).toHaveLength(1);
     const { pid } = worker;
     const sink = new CollectingSink();
     const items = [textItem('sleep 0.3'), textItem('second')];
@@ -234,7 +238,7 @@ describe.skipIf(python === undefined)('the end of a Python worker', () => {
     await finished;
     expect(items.map(({ id }) => sink.answer(id))).toEqual(['sleep 0.3 done', 'second done']);
     expect([worker.state, exits, isAlive(pid)]).toEqual(['stopped', [], false]);
-    expect(socketFolders()).toEqual(before);
+    expect(readdirSync(temporary)).toEqual([]);
     expect((await ask(worker, 'late')).answers).toEqual(['INTERNAL']);
   });
 
