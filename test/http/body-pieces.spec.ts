@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it } from 'vitest';
 import { collectBody } from '../../libs/inference/src/body-collector.js';
@@ -9,11 +9,12 @@ const BODY = Buffer.alloc(600_000, 'body ');
 /** What a server collects of one request with {@link BODY}; `watch` sees the request first. */
 async function collected(watch: (request: IncomingMessage) => void): Promise<Buffer> {
   let body = Buffer.alloc(0);
-  const server = createServer(async (request, response) => {
+  const collect = async (request: IncomingMessage, response: ServerResponse) => {
     watch(request);
     body = await collectBody(request, 1e6, BODY.length);
     response.end();
-  });
+  };
+  const server = createServer((request, response) => void collect(request, response));
   await once(server.listen(0, '127.0.0.1'), 'listening');
   try {
     const { port } = server.address() as AddressInfo;
