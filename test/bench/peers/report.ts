@@ -61,11 +61,10 @@ function introduction(comparison: Comparison, machine: Machine, startedAt: strin
   const { measures, runs, void: voided } = comparison;
   const others = measures.map((measure) => measure.others);
   const steal = measures.map((measure) => measure.steal);
-  const rounds = new Set(measures.map(({ round }) => round)).size;
   const cores = (values: readonly number[]) =>
     `${digits(median(values))} (at most ${digits(Math.max(...values))})`;
   const lines = [
-    `${rounds} interleaved ${rounds === 1 ? 'round' : 'rounds'} on ${startedAt.slice(0, 10)}, commit ${machine.commit}: ${machine.cores} shared cores (${machine.cpu}), ${machine.memoryGb} GB,`,
+    `${rounds(comparison)} on ${startedAt.slice(0, 10)}, commit ${machine.commit}: ${machine.cores} shared cores (${machine.cpu}), ${machine.memoryGb} GB,`,
     `Linux ${machine.kernel}, Node.js ${machine.node}, ONNX Runtime ${machine.onnxruntime}, Fastify ${machine.fastify}, Java ${machine.java}, wrk ${machine.wrk}.`,
     `Load average before the run ${digits(machine.load)}; while a server was measured, everything else on the machine used ${cores(others)} cores,`,
     `and its host took away ${cores(steal)}.`,
@@ -81,6 +80,19 @@ function introduction(comparison: Comparison, machine: Machine, startedAt: strin
   if (hit.length > 0)
     lines.push(`${voided.length} measurements are void: requests failed (${hit.join(', ')}).`);
   return lines.join('\n');
+}
+
+/** "10 interleaved rounds", or how many of which models. */
+function rounds({ models, measures }: Comparison): string {
+  const titles = new Map<number, string[]>();
+  for (const { name, title } of models) {
+    const count = new Set(measures.filter(({ model }) => model === name).map(({ round }) => round)).size;
+    titles.set(count, [...(titles.get(count) ?? []), title]);
+  }
+  const counts = [...titles].map(([count, of]) =>
+    titles.size === 1 ? `${count}` : `${count} (${of.join(', ')})`,
+  );
+  return `${counts.join(' and ')} interleaved rounds`;
 }
 
 function modelTable(comparison: Comparison, model: BenchModel): string {
