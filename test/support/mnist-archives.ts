@@ -3,6 +3,8 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { packArchive, type PackOptions } from '#libs/archive';
+import { convertArchive } from '../../src/convert/convert-archive.js';
+import { parseModelInput } from '../../src/convert/model-input.js';
 import { fixture } from './open-registry.js';
 
 /** Paths of two archives with the same trained MNIST network and the same Python handler. */
@@ -38,4 +40,28 @@ export async function makeMnistArchives(python: string, folder: string): Promise
       serializedFile: join(weights, 'mnist_script.pt'),
     }),
   };
+}
+
+const CONVERT_LIMIT_MS = 240_000;
+
+/**
+ * Converts one of {@link MnistArchives} into `mnist_onnx.mar` in a folder, as `marline convert` does.
+ * @param python an interpreter with torch, onnx and onnxscript
+ * @returns the new archive's path
+ */
+export async function convertMnist(python: string, archive: string, folder: string): Promise<string> {
+  const { path } = await convertArchive({
+    archive,
+    python,
+    inputs: [parseModelInput('1x1x28x28')],
+    handler: fixture('handlers/mnist_handler.mjs'),
+    modelName: 'mnist_onnx',
+    exportPath: folder,
+    tolerance: 1e-4,
+    timeoutMs: CONVERT_LIMIT_MS,
+    force: false,
+    signal: new AbortController().signal,
+    announce: () => {},
+  });
+  return path;
 }
