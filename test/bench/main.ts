@@ -11,6 +11,7 @@
  * - cold-start  the server's start to its first answer
  * - infer       what `@Infer` costs a request
  * - soak        a million requests with registrations, scaling and swaps in between
+ * - python      Python archives beside the real TorchServe, and converted to ONNX beside Python
  * - peers       the comparison with other servers; see peers/main.ts
  * - all         all but the peers, one after the other, then the report
  * - report      writes docs/performance.md from the last results, the comparison with peers included

@@ -18,8 +18,13 @@ export interface MnistArchives {
  * Makes `mnist_eager.mar` and `mnist_script.mar` in a folder, from the weights of the ONNX fixture. Together they have 9 MB, so they are
  * no fixtures themselves.
  * @param python an interpreter with torch and onnx, such as that of `pythonVenv()`
+ * @param configFile the archives' model-config.yaml
  */
-export async function makeMnistArchives(python: string, folder: string): Promise<MnistArchives> {
+export async function makeMnistArchives(
+  python: string,
+  folder: string,
+  configFile?: string,
+): Promise<MnistArchives> {
   const weights = join(folder, 'weights');
   await mkdir(weights, { recursive: true });
   await promisify(execFile)(python, ['-B', fixture('torch/make_mnist.py'), weights]);
@@ -27,7 +32,14 @@ export async function makeMnistArchives(python: string, folder: string): Promise
     options: Pick<PackOptions, 'modelName' | 'serializedFile' | 'modelFile'>,
   ): Promise<string> => {
     const handler = fixture('torch/mnist_handler.py');
-    return packArchive({ ...options, handler, version: '1.0', exportPath: folder, force: true });
+    return packArchive({
+      ...options,
+      ...(configFile === undefined ? {} : { configFile }),
+      handler,
+      version: '1.0',
+      exportPath: folder,
+      force: true,
+    });
   };
   return {
     eager: await pack({

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import type { BenchModel } from './models.js';
 
 /** What a request to a server looks like, and how its answer is read. */
@@ -24,14 +25,18 @@ export interface Launch {
   readonly standIn?: { readonly path: string; readonly remove?: () => Promise<unknown> };
 }
 
-/** What a launch is told. */
-export interface Job {
-  readonly model: BenchModel;
+/** Where a server runs. */
+export interface Place {
   readonly port: number;
   /** Ports for what else a server listens on. */
   readonly sparePorts: readonly [number, number, number];
-  /** An empty folder of this peer and model. */
+  /** An empty folder of this server. */
   readonly folder: string;
+}
+
+/** What a launch is told. */
+export interface Job extends Place {
+  readonly model: BenchModel;
   /** An answer that the limit F sends. */
   readonly answer: Buffer;
 }
@@ -67,4 +72,14 @@ export function readData(answer: Buffer): number[] {
 export function readOutputs(answer: Buffer): number[] {
   const { outputs } = JSON.parse(answer.toString('utf8')) as { outputs: { data: number[] }[] };
   return outputs[0]?.data ?? [];
+}
+
+/** Values of config.properties by key. */
+export type Properties = Readonly<Record<string, string | number | boolean>>;
+
+/** Writes config.properties into a folder. @returns its path */
+export function writeProperties(folder: string, properties: Properties): string {
+  const lines = Object.entries(properties).map(([key, value]) => `${key}=${value}\n`);
+  writeFileSync(`${folder}/config.properties`, lines.join(''));
+  return `${folder}/config.properties`;
 }

@@ -48,6 +48,7 @@ export const BENCHMARKS = [
   'cold-start',
   'infer',
   'soak',
+  'python',
 ] as const;
 export type Benchmark = (typeof BENCHMARKS)[number];
 

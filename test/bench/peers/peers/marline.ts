@@ -2,9 +2,38 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { ROOT } from '../folders.js';
 import { jsonBody, rawBytes, standInOf, type BenchModel } from '../models.js';
-import { readFloats, readOutputs, type Peer, type PeerRequest } from '../peer.js';
+import {
+  readFloats,
+  readOutputs,
+  writeProperties,
+  type Launch,
+  type Peer,
+  type PeerRequest,
+  type Place,
+  type Properties,
+} from '../peer.js';
 
 const CLI = `${ROOT}dist/src/cli.js`;
+
+/** How Marline's standalone server is started with two workers for each model, and with these lines of config.properties. */
+export function marlineCommand(
+  { port, sparePorts, folder }: Place,
+  properties: Properties,
+): Pick<Launch, 'command' | 'env' | 'cwd'> {
+  const config = writeProperties(folder, {
+    inference_address: `http://127.0.0.1:${port}`,
+    management_address: `http://127.0.0.1:${sparePorts[0]}`,
+    metrics_address: `http://127.0.0.1:${sparePorts[1]}`,
+    cache_dir: `${folder}/cache`,
+    default_workers_per_model: 2,
+    ...properties,
+  });
+  return {
+    command: [process.execPath, CLI, 'serve', '--ts-config', config],
+    cwd: folder,
+    env: { NODE_ENV: 'production' },
+  };
+}
 
 /** Marline's standalone server with its defaults and two workers, plus these lines of model-config.yaml. */
 function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
@@ -15,21 +44,15 @@ function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
       pack('model', model.file, folder, modelConfig);
       const standIn = standInOf(model);
       if (standIn !== undefined) pack('standin', standIn, folder, modelConfig);
-      const properties = [
-        `inference_address=http://127.0.0.1:${port}`,
-        `management_address=http://127.0.0.1:${sparePorts[0]}`,
-        `metrics_address=http://127.0.0.1:${sparePorts[1]}`,
-        `model_store=${folder}`,
-        `cache_dir=${folder}/cache`,
-        `load_models=${standIn === undefined ? 'model.mar' : 'model.mar,standin.mar'}`,
-        'enable_model_api=true',
-        'default_workers_per_model=2',
-      ];
-      writeFileSync(`${folder}/config.properties`, `${properties.join('\n')}\n`);
       return {
-        command: [process.execPath, CLI, 'serve', '--ts-config', `${folder}/config.properties`],
-        cwd: folder,
-        env: { NODE_ENV: 'production' },
+        ...marlineCommand(
+          { port, sparePorts, folder },
+          {
+            model_store: folder,
+            load_models: standIn === undefined ? 'model.mar' : 'model.mar,standin.mar',
+            enable_model_api: true,
+          },
+        ),
         request: request(model),
         standIn:
           standIn === undefined

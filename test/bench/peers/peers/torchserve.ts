@@ -1,8 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { SERVERS } from '../folders.js';
 import { jsonBody, rawBytes } from '../models.js';
-import { readData, readFloats, type Peer } from '../peer.js';
+import {
+  readData,
+  readFloats,
+  writeProperties,
+  type Launch,
+  type Peer,
+  type Place,
+  type Properties,
+} from '../peer.js';
 import { ensureVenv, venvProgram } from '../venv.js';
 
 const packages = [
@@ -20,6 +27,43 @@ const packages = [
   'captum==0.9.0',
 ];
 
+/** How the real TorchServe is started with two workers for each model, and with these lines of config.properties. */
+export function torchServeCommand(
+  { port, sparePorts, folder }: Place,
+  properties: Properties,
+): Pick<Launch, 'command' | 'env' | 'cwd'> {
+  const address = (port: number) => `http://127.0.0.1:${port}`;
+  const config = writeProperties(folder, {
+    inference_address: address(port),
+    management_address: address(sparePorts[0]),
+    metrics_address: address(sparePorts[1]),
+    grpc_inference_port: sparePorts[2],
+    enable_grpc: false,
+    default_workers_per_model: 2,
+    metrics_mode: 'log',
+    disable_system_metrics: true,
+    ...properties,
+  });
+  return {
+    command: [
+      venvProgram('torchserve', 'torchserve'),
+      '--start',
+      '--foreground',
+      '--ncs',
+      '--disable-token-auth',
+      '--enable-model-api',
+      '--ts-config',
+      config,
+    ],
+    env: {
+      PATH: `${venvProgram('torchserve', '')}:${process.env['PATH']}`,
+      LOG_LOCATION: folder,
+      METRICS_LOCATION: folder,
+    },
+    cwd: folder,
+  };
+}
+
 /** The real TorchServe with an ONNX handler. */
 export const torchserve: Peer = {
   id: 'torchserve',
@@ -31,43 +75,8 @@ export const torchserve: Peer = {
   launch({ model, port, sparePorts, folder }) {
     const binary = model.body === 'binary';
     pack(model.file, folder);
-    const address = (port: number) => `http://127.0.0.1:${port}`;
-    const properties = {
-      inference_address: address(port),
-      management_address: address(sparePorts[0]),
-      metrics_address: address(sparePorts[1]),
-      grpc_inference_port: sparePorts[2],
-      enable_grpc: false,
-      load_models: 'model.mar',
-      default_workers_per_model: 2,
-      metrics_mode: 'log',
-      disable_system_metrics: true,
-    };
-    writeFileSync(
-      `${folder}/config.properties`,
-      Object.entries(properties)
-        .map(([key, value]) => `${key}=${value}\n`)
-        .join(''),
-    );
     return {
-      command: [
-        venvProgram('torchserve', 'torchserve'),
-        '--start',
-        '--foreground',
-        '--ncs',
-        '--disable-token-auth',
-        '--enable-model-api',
-        '--ts-config',
-        `${folder}/config.properties`,
-        '--model-store',
-        folder,
-      ],
-      env: {
-        PATH: `${venvProgram('torchserve', '')}:${process.env['PATH']}`,
-        LOG_LOCATION: folder,
-        METRICS_LOCATION: folder,
-      },
-      cwd: folder,
+      ...torchServeCommand({ port, sparePorts, folder }, { model_store: folder, load_models: 'model.mar' }),
       request: {
         path: '/predictions/model',
         headers: { 'content-type': binary ? 'application/octet-stream' : 'application/json' },
