@@ -20,7 +20,7 @@ import { Samples, interleave, secondsOr } from './suite/rounds.js';
 const CONNECTIONS = 8;
 const SECONDS = secondsOr(1.5);
 /** Java takes up to 20,000 requests until it is fast. */
-const WARM_UP_SECONDS = 6;
+const WARM_UP_SECONDS = 5;
 /** After each sleep. */
 const WAKE_UP_SECONDS = 0.7;
 const SETTLE_MS = 50;
@@ -56,11 +56,19 @@ export default function python(): Promise<BenchResult> {
 }
 
 async function waysOf(archive: PythonArchive): Promise<Way[]> {
-  const ways = [await served('Marline', archive)];
-  if (archive.name === 'mnist-onnx') return ways;
-  ways.push(await served('TorchServe', archive));
-  // A request alone waits for others, where there are batches.
-  return archive.name === 'mnist-batched' ? ways : [...ways, await handlerOf(archive)];
+  const marline = await served('Marline', archive);
+  switch (archive.name) {
+    case 'echo':
+    case 'mnist':
+      return [marline, await served('TorchServe', archive), await handlerOf(archive)];
+    case 'mnist-batched':
+      // Alone a request waits for others, which says nothing of the handler.
+      return [marline, await served('TorchServe', archive)];
+    case 'mnist-onnx':
+    case 'mnist-pixels':
+    case 'mnist-pixels-onnx':
+      return [marline];
+  }
 }
 
 /** A server of one archive, which sleeps between its turns. */

@@ -18,29 +18,25 @@ export interface MnistArchives {
  * Makes `mnist_eager.mar` and `mnist_script.mar` in a folder, from the weights of the ONNX fixture. Together they have 9 MB, so they are
  * no fixtures themselves.
  * @param python an interpreter with torch and onnx, such as that of `pythonVenv()`
- * @param configFile the archives' model-config.yaml
+ * @param options another handler than `mnist_handler.py`, a model-config.yaml
  */
 export async function makeMnistArchives(
   python: string,
   folder: string,
-  configFile?: string,
+  options: Partial<Pick<PackOptions, 'handler' | 'configFile'>> = {},
 ): Promise<MnistArchives> {
   const weights = join(folder, 'weights');
   await mkdir(weights, { recursive: true });
   await promisify(execFile)(python, ['-B', fixture('torch/make_mnist.py'), weights]);
-  const pack = async (
-    options: Pick<PackOptions, 'modelName' | 'serializedFile' | 'modelFile'>,
-  ): Promise<string> => {
-    const handler = fixture('torch/mnist_handler.py');
-    return packArchive({
+  const pack = (model: Pick<PackOptions, 'modelName' | 'serializedFile' | 'modelFile'>): Promise<string> =>
+    packArchive({
+      handler: fixture('torch/mnist_handler.py'),
       ...options,
-      ...(configFile === undefined ? {} : { configFile }),
-      handler,
+      ...model,
       version: '1.0',
       exportPath: folder,
       force: true,
     });
-  };
   return {
     eager: await pack({
       modelName: 'mnist_eager',
@@ -59,14 +55,20 @@ const CONVERT_LIMIT_MS = 240_000;
 /**
  * Converts one of {@link MnistArchives} into `mnist_onnx.mar` in a folder, as `marline convert` does.
  * @param python an interpreter with torch, onnx and onnxscript
+ * @param handler what takes the place of the archive's
  * @returns the new archive's path
  */
-export async function convertMnist(python: string, archive: string, folder: string): Promise<string> {
+export async function convertMnist(
+  python: string,
+  archive: string,
+  folder: string,
+  handler = fixture('handlers/mnist_handler.mjs'),
+): Promise<string> {
   const { path } = await convertArchive({
     archive,
     python,
     inputs: [parseModelInput('1x1x28x28')],
-    handler: fixture('handlers/mnist_handler.mjs'),
+    handler,
     modelName: 'mnist_onnx',
     exportPath: folder,
     tolerance: 1e-4,

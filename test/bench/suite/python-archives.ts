@@ -1,15 +1,16 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { packArchive } from '#libs/archive';
 import { convertMnist, makeMnistArchives } from '../../support/mnist-archives.js';
 import { fixture } from '../../support/open-registry.js';
 import { pythonVenv } from '../../support/python-venv.js';
-import type { PeerRequest } from '../peers/peer.js';
+import { readFloats, type PeerRequest } from '../peers/peer.js';
 
 /** An archive that servers get alike, and the one request for it. */
 export interface PythonArchive {
-  readonly name: 'echo' | 'mnist' | 'mnist-batched' | 'mnist-onnx';
+  readonly name: 'echo' | 'mnist' | 'mnist-batched' | 'mnist-pixels' | `${'mnist' | 'mnist-pixels'}-onnx`;
   readonly title: string;
   readonly modelStore: string;
   readonly file: string;
@@ -21,7 +22,10 @@ export interface PythonArchive {
 /** Workers and batches of both servers are the archive's. */
 const SINGLE = { minWorkers: 2, maxWorkers: 2, batchSize: 1 };
 const BATCHED = { minWorkers: 2, maxWorkers: 2, batchSize: 4, maxBatchDelay: 5 };
+const [EAGER, ONNX] = ['mnist_eager', 'mnist_onnx'];
+const PIXELS_HANDLER = fileURLToPath(new URL('mnist_pixels_handler.py', import.meta.url));
 const DIGIT = 7;
+const BLACK = -0.4242;
 
 /**
  * Packs a Python handler that answers what it received, MNIST in PyTorch (eager) with batches and without, and MNIST converted to
@@ -31,24 +35,34 @@ const DIGIT = 7;
 export async function makePythonArchives(folder: string): Promise<PythonArchive[][]> {
   const { python, missing } = await pythonVenv();
   if (python === undefined) throw new Error(`Python archives cannot be measured: ${missing}.`);
-  const mnist = async (name: PythonArchive['name'], title: string, config: object) => {
+  const pack = async (name: PythonArchive['name'], title: string, config: object, handler?: string) => {
     const modelStore = join(folder, name);
-    const { eager } = await makeMnistArchives(python, modelStore, await writeConfig(modelStore, config));
-    return { name, title, modelStore, file: basename(eager), ...readsDigit('mnist_eager') };
+    const configFile = await writeConfig(modelStore, config);
+    const options = handler === undefined ? { configFile } : { configFile, handler };
+    const { eager } = await makeMnistArchives(python, modelStore, options);
+    return { name, title, modelStore, file: basename(eager) };
   };
-  const single = await mnist('mnist', 'MNIST, PyTorch', SINGLE);
-  const converted = await convertMnist(python, join(single.modelStore, single.file), single.modelStore);
-  const onnx: PythonArchive = {
-    ...single,
-    ...readsDigit('mnist_onnx'),
-    name: 'mnist-onnx',
-    title: 'MNIST, converted to ONNX',
-    file: basename(converted),
-  };
+  const convert = async ({ modelStore, file }: { modelStore: string; file: string }, handler?: string) => ({
+    modelStore,
+    file: basename(await convertMnist(python, join(modelStore, file), modelStore, handler)),
+  });
+  const png = await pack('mnist', 'MNIST, PyTorch', SINGLE);
+  const pixels = await pack('mnist-pixels', 'MNIST from raw pixels, PyTorch', SINGLE, PIXELS_HANDLER);
+  const batched = await pack('mnist-batched', 'MNIST, PyTorch, batches of 4', BATCHED);
   return [
     [await echo(join(folder, 'echo'))],
-    [single, onnx],
-    [await mnist('mnist-batched', 'MNIST, PyTorch, batches of 4', BATCHED)],
+    [
+      { ...png, ...readsPng(EAGER) },
+      { name: 'mnist-onnx', title: 'MNIST, converted to ONNX', ...(await convert(png)), ...readsPng(ONNX) },
+      { ...pixels, ...readsPixels(EAGER) },
+      {
+        name: 'mnist-pixels-onnx',
+        title: 'MNIST from raw pixels, converted to ONNX',
+        ...(await convert(pixels, 'tensor')),
+        ...readsPixels(ONNX),
+      },
+    ],
+    [{ ...batched, ...readsPng(EAGER) }],
   ];
 }
 
@@ -77,7 +91,7 @@ async function echo(modelStore: string): Promise<PythonArchive> {
   };
 }
 
-function readsDigit(model: string): Pick<PythonArchive, 'request' | 'expected'> {
+function readsPng(model: string): Pick<PythonArchive, 'request' | 'expected'> {
   return {
     request: {
       path: `/predictions/${model}`,
@@ -87,6 +101,23 @@ function readsDigit(model: string): Pick<PythonArchive, 'request' | 'expected'> 
       read: (answer) => [(JSON.parse(answer.toString()) as { digit: number }).digit],
     },
     expected: [DIGIT],
+  };
+}
+
+/** A black picture, as the handlers that read files normalise it: the network takes it for a 1. */
+function readsPixels(model: string): Pick<PythonArchive, 'request' | 'expected'> {
+  return {
+    request: {
+      path: `/predictions/${model}`,
+      headers: { 'content-type': 'application/octet-stream', accept: 'application/octet-stream' },
+      body: Buffer.from(new Float32Array(28 * 28).fill(BLACK).buffer),
+      says: 'raw float32 both ways',
+      read: (answer) => {
+        const logProbabilities = readFloats(answer);
+        return [logProbabilities.indexOf(Math.max(...logProbabilities))];
+      },
+    },
+    expected: [1],
   };
 }
 
