@@ -1,10 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import type { ModelArchive } from '#libs/archive';
-import { MarlineError, isMarlineError, messageOf, toMarlineError, type ModelRef } from '#libs/common';
+import { MarlineError, messageOf, toMarlineError, type ModelRef } from '#libs/common';
 import type { HandlerPlan } from '#libs/handler';
 import { WorkerPool, type PooledState } from '#libs/pool';
 import { Autoscaler } from './autoscaler.js';
 import type { Standing } from './batcher.js';
+import { handlerDescription } from './handler-description.js';
 import { HostHandler, type HostItem } from './host-handler.js';
 import { bytesOf, type Claim } from './memory-budget.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
@@ -13,7 +13,6 @@ import { PendingAnswer, PendingAnswers, type AnswerBounds } from './pending-answ
 import { toWorkerInput, type PredictionAnswer, type PredictionRequest } from './prediction.js';
 import { createPythonWorker } from './python-workers.js';
 import { RunQueue } from './run-queue.js';
-import { valueOf } from './served-model.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /** One worker of a model version, for describe. */
@@ -201,30 +200,13 @@ export class ModelRuntime {
   }
 
   /**
-   * What the handler of the archive says of its model, asked as TorchServe asks: by a request of its own with the header
-   * `describe: True`. An empty object when it says no object, or when no code of an archive serves the model.
-   * @param rawHeaders of whoever asks: names and values in turn
+   * {@link handlerDescription}; an empty object when no code of an archive serves the model.
+   * @param rawHeaders of whoever wants to know: names and values in turn
    * @throws MarlineError `NO_WORKER` when nobody can be asked
    */
   async describe(rawHeaders: readonly string[]): Promise<object> {
     if (!runsCodeOfArchive(this.#plan)) return {};
-    const headers = [...rawHeaders, 'content-length', '0', 'describe', 'True'].join('\n');
-    try {
-      const answer = await this.predict({
-        id: randomUUID(),
-        input: { kind: 'raw', headers, parameters: [] },
-        alone: true,
-      });
-      if (answer.streaming) {
-        await answer.rest[Symbol.asyncIterator]().return?.();
-        return {};
-      }
-      const value = valueOf(answer.result.output);
-      return isPlainObject(value) ? value : {};
-    } catch (error) {
-      if (!isMarlineError(error) || (error.code !== 'NO_WORKER' && error.code !== 'QUEUE_FULL')) return {};
-      throw new MarlineError('NO_WORKER', { model: this.name, asked: 'describe' }, { cause: error });
-    }
+    return handlerDescription(this.name, (request) => this.predict(request), rawHeaders);
   }
 
   /** What the model takes and gives; both empty before its first worker, and for an archive without an ONNX file. */
@@ -406,10 +388,6 @@ export class ModelRuntime {
     await handler.initialize();
     return handler;
   }
-}
-
-function isPlainObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
 }
 
 function runsCodeOfArchive(plan: HandlerPlan): boolean {

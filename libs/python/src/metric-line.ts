@@ -3,6 +3,7 @@ import type { HandlerMetric } from '#libs/common';
 const MARK = '[METRICS]';
 const LINE =
   /^(?<name>[\w\s]+)\.(?<unit>[\w\s]+):(?<value>[0-9\-,.e]+)\|#(?<dimensions>[^|]*)(?:\|#type:(?<type>COUNTER|GAUGE|HISTOGRAM))?\|#hostname:/;
+
 /** True for a line of a worker that is meant for the metrics, not for the log. */
 export function isMetricLine(line: string): boolean {
   return line.startsWith(MARK);
