@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { join, resolve, sep } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { MarlineError, messageOf, systemClock } from '#libs/common';
+import { envOf } from '#libs/pool';
 
 /** One run of a Python program. */
 export interface PythonRun {
@@ -108,12 +109,8 @@ async function untilRead(child: ChildProcess): Promise<void> {
 }
 
 function environment(privateDir: string): NodeJS.ProcessEnv {
-  const passed = PASSED_ON.flatMap((name) => {
-    const value = process.env[name];
-    return value === undefined ? [] : [[name, value]];
-  });
   return {
-    ...(Object.fromEntries(passed) as NodeJS.ProcessEnv),
+    ...envOf(PASSED_ON),
     HOME: privateDir,
     TMPDIR: privateDir,
     // Packages that were installed for this user are found although the home directory is another.

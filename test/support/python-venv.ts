@@ -6,8 +6,8 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** TorchServe's worker and archiver, what they import, and what turns a PyTorch model into an ONNX one. */
-const PACKAGES = [
+/** TorchServe with its worker and archiver, and what they import. */
+export const TORCHSERVE_PACKAGES: readonly string[] = [
   'torch==2.13.0',
   'torchserve==0.12.0',
   'torch-model-archiver==0.12.0',
@@ -19,10 +19,9 @@ const PACKAGES = [
   'numpy==2.4.6',
   'pillow==13.0.0',
   'captum==0.9.0',
-  'onnx==1.23.2',
-  'onnxscript==0.7.2',
-  'onnxruntime==1.30.0',
 ];
+/** That, and what turns a PyTorch model into an ONNX one. */
+const PACKAGES = [...TORCHSERVE_PACKAGES, 'onnx==1.23.2', 'onnxscript==0.7.2', 'onnxruntime==1.30.0'];
 const LEAST_PYTHON = '3.11';
 const LOCK_POLL_MS = 250;
 

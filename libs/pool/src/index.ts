@@ -18,4 +18,5 @@ export {
   type WorkerPoolOptions,
 } from './worker-pool.js';
 export { serveWorker } from './serve-worker.js';
+export { envOf } from './vessel.js';
 export type { LoadModel, WorkerEngine, WorkerHost } from './worker-server.js';

@@ -22,8 +22,13 @@ const VISIBLE_ENV = ['TZ', 'LANG', 'LC_ALL', 'NODE_ENV', 'TMPDIR'] as const;
 
 /** The variables called `names`, and those that every worker sees, as they are in this process. */
 export function visibleEnv(names: readonly string[] = []): Record<string, string> {
+  return envOf([...VISIBLE_ENV, ...names]);
+}
+
+/** The variables called `names` and no others, as they are in this process; one that is not set is left out. */
+export function envOf(names: readonly string[]): Record<string, string> {
   const env: Record<string, string> = {};
-  for (const name of [...VISIBLE_ENV, ...names]) {
+  for (const name of names) {
     const value = process.env[name];
     if (value !== undefined) env[name] = value;
   }

@@ -1,3 +1,5 @@
+import { envOf } from '#libs/pool';
+
 /**
  * What of this process's environment a Python worker sees: code of archives runs there, and secrets are none of its
  * business. These are what Python, its native libraries and the caches of model files need.
@@ -26,10 +28,5 @@ const VISIBLE = [
 
 /** The variables above, and those called `names`, as they are in this process. */
 export function visibleEnv(names: readonly string[] = []): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const name of [...VISIBLE, ...names]) {
-    const value = process.env[name];
-    if (value !== undefined) env[name] = value;
-  }
-  return env;
+  return envOf([...VISIBLE, ...names]);
 }

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { TORCHSERVE_PACKAGES } from '../../../support/python-venv.js';
 import { SERVERS } from '../folders.js';
 import { jsonBody, rawBytes } from '../models.js';
 import {
@@ -12,20 +13,7 @@ import {
 } from '../peer.js';
 import { ensureVenv, venvProgram } from '../venv.js';
 
-const packages = [
-  'torch==2.13.0',
-  'torchserve==0.12.0',
-  'torch-model-archiver==0.12.0',
-  'psutil==7.2.2',
-  'pyyaml==6.0.3',
-  'requests==2.34.2',
-  'packaging==26.3',
-  'setuptools==84.2.1',
-  'onnxruntime==1.30.0',
-  'numpy==2.4.6',
-  'pillow==13.0.0',
-  'captum==0.9.0',
-];
+const packages = [...TORCHSERVE_PACKAGES, 'onnxruntime==1.30.0'];
 
 /** How the real TorchServe is started with two workers for each model, and with these lines of config.properties. */
 export function torchServeCommand(
