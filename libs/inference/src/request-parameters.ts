@@ -89,7 +89,8 @@ function unescaped(text: Buffer): Uint8Array<ArrayBuffer> {
       const digits = text.toString('latin1', i + 1, i + 3);
       if (!/^[\da-f]{2}$/i.test(digits)) {
         throw new MarlineError('INVALID_INPUT', {
-          reason: 'The form has a "%" without two hexadecimal digits after it.',
+          reason:
+            'The form has a "%" without two hexadecimal digits after it. Send what is no form (curl calls everything one) with its own content type, such as application/octet-stream.',
         });
       }
       bytes[size++] = Number.parseInt(digits, 16);
