@@ -37,7 +37,7 @@ const mlpJson = bytesOf({
 });
 
 async function engine(path: string, inputs: readonly WorkerInput[], batchSize: number) {
-  const session = await OnnxSession.open({ ...PLAN, path }, (call) => call());
+  const session = OnnxSession.open({ ...PLAN, path }, (call) => call());
   const systemProperties = {
     modelDir: '',
     gpuId: null,
@@ -123,9 +123,9 @@ async function cnnCases(): Promise<Case[]> {
     console.error('No cnn-3ms.onnx: sh test/bench/models/make.sh cnn-3ms');
     return [];
   }
-  const session = await OnnxSession.open({ ...PLAN, path: CNN }, (call) => call());
+  const session = OnnxSession.open({ ...PLAN, path: CNN }, (call) => call());
   const name = session.inputs[0]?.name ?? '';
-  await session.release();
+  session.release();
   const shape = [3, 224, 224];
   const pixels = new Uint8Array(new Float32Array(3 * 224 * 224).fill(0.5).buffer);
   const bytes = 'application/octet-stream';

@@ -13,7 +13,7 @@ const refusal = (code: ErrorCode, text: RegExp) =>
 let native = 0;
 const opened: OnnxSession[] = [];
 
-async function open(name: string): Promise<OnnxSession> {
+function open(name: string): OnnxSession {
   const plan = {
     path: modelPath(name),
     executionProvider: 'cpu',
@@ -21,7 +21,7 @@ async function open(name: string): Promise<OnnxSession> {
     shared: false,
     intraOpThreads: 1,
   } as const;
-  const session = await OnnxSession.open(plan, (call) => {
+  const session = OnnxSession.open(plan, (call) => {
     native += 1;
     return call();
   });
@@ -29,8 +29,8 @@ async function open(name: string): Promise<OnnxSession> {
   return session;
 }
 
-afterEach(async () => {
-  for (const session of opened.splice(0)) await session.release();
+afterEach(() => {
+  for (const session of opened.splice(0)) session.release();
 });
 
 const floats = (...shape: number[]) => ({
@@ -46,8 +46,8 @@ function transferredAway(...shape: number[]): Tensor {
 }
 
 describe('OnnxSession', () => {
-  it('tells name, type and shape of inputs and outputs, with free dimensions by name', async () => {
-    const session = await open('mnist_cnn');
+  it('tells name, type and shape of inputs and outputs, with free dimensions by name', () => {
+    const session = open('mnist_cnn');
     expect(session.inputs).toEqual([{ name: 'input', dtype: 'float32', shape: ['batch', 1, 28, 28] }]);
     expect(session.outputs).toEqual([{ name: 'log_probs', dtype: 'float32', shape: ['batch', 10] }]);
   });
@@ -62,8 +62,8 @@ describe('OnnxSession', () => {
         digit * 28 * 28,
       );
     }
-    const session = await open('mnist_cnn');
-    const outputs = await session.run({ input: { dtype: 'float32', shape: [10, 1, 28, 28], data } });
+    const session = open('mnist_cnn');
+    const outputs = session.run({ input: { dtype: 'float32', shape: [10, 1, 28, 28], data } });
     const scores = [...(outputs['log_probs']?.data ?? [])].map(Number);
     const digits = Array.from({ length: 10 }, (_, row) => {
       const own = scores.slice(row * 10, row * 10 + 10);
@@ -72,8 +72,8 @@ describe('OnnxSession', () => {
     expect(digits).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
 
-  it('carries every element type through the model and gives buffers that may be transferred', async () => {
-    const session = await open('identities');
+  it('carries every element type through the model and gives buffers that may be transferred', () => {
+    const session = open('identities');
     const data = {
       float: ['float32', new Float32Array([1.5, -0])],
       double: ['float64', new Float64Array([Math.PI, NaN])],
@@ -93,25 +93,27 @@ describe('OnnxSession', () => {
       Object.entries(data).map(([name, [dtype, values]]) => [name, { dtype, shape: [1, 2], data: values }]),
     ) as unknown as Tensors;
 
-    const outputs = await session.run(inputs);
+    const outputs = session.run(inputs);
 
     for (const [name, tensor] of Object.entries(inputs)) expect(outputs[`${name}_out`]).toEqual(tensor);
-    const buffers = Object.values(outputs).flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer as ArrayBuffer]));
+    const buffers = Object.values(outputs).flatMap(({ data }) =>
+      Array.isArray(data) ? [] : [data.buffer as ArrayBuffer],
+    );
     expect(new Set(buffers).size).toBe(12);
     structuredClone(outputs, { transfer: buffers });
     expect(outputs['float_out']?.data).toHaveLength(0);
     expect(inputs['float']?.data).toHaveLength(2);
   });
 
-  it('makes every call into native code through the wrapper', async () => {
+  it('makes every call into native code through the wrapper', () => {
     const before = native;
-    const session = await open('mlp');
-    await session.run({ input: floats(1, 128) });
-    expect(native - before).toBe(3);
+    const session = open('mlp');
+    session.run({ input: floats(1, 128) });
+    expect(native - before).toBe(4);
   });
 
   it.each<[string, Tensors, RegExp]>([
-    ['an input is missing', {}, /'input' is missing/],
+    ['an input is missing', {}, /"input" is missing/],
     ['the rank is wrong', { input: floats(128) }, /input Got: 1 Expected: 2/],
     ['a fixed dimension is wrong', { input: floats(1, 127) }, /Got: 127 Expected: 128/],
     [
@@ -131,36 +133,33 @@ describe('OnnxSession', () => {
     ],
     ['a dimension is negative', { input: { ...floats(0, 128), shape: [-1, 128] } }, /does not fit its shape/],
     ['a buffer was transferred away', { input: transferredAway(1, 128) }, /does not fit its shape/],
-  ])('refuses a run when %s', async (_, inputs, text) => {
-    const session = await open('mlp');
-    await expect(session.run(inputs)).rejects.toEqual(refusal('INVALID_INPUT', text));
-    expect(Object.keys(await session.run({ input: floats(2, 128) }))).toEqual(['logits']);
+  ])('refuses a run when %s', (_, inputs, text) => {
+    const session = open('mlp');
+    expect(() => session.run(inputs)).toThrow(refusal('INVALID_INPUT', text));
+    expect(Object.keys(session.run({ input: floats(2, 128) }))).toEqual(['logits']);
   });
 
-  it('refuses elements of a string tensor that are no strings', async () => {
-    const session = await open('identities');
+  it('refuses elements of a string tensor that are no strings', () => {
+    const session = open('identities');
     const inputs = Object.fromEntries(
       sampleInputs(session.inputs).flatMap((sample) => Object.entries(sample)),
     );
     const wrong = { dtype: 'string', shape: [1, 2], data: [7, {}] as unknown as string[] } as const;
-    await expect(session.run({ ...inputs, string: wrong })).rejects.toEqual(
-      refusal('INVALID_INPUT', /string/),
-    );
+    expect(() => session.run({ ...inputs, string: wrong })).toThrow(refusal('INVALID_INPUT', /string/));
   });
 
   it.each([
     ['sequence_output', /output "pieces" is a sequence or a map/],
     ['map_output', /output "probabilities" is a sequence or a map.*without ZipMap/],
-    ['bfloat16_input', /Unsupported data type/],
-  ])('refuses %s, which cannot be served', async (name, text) => {
-    await expect(open(name)).rejects.toEqual(refusal('MODEL_INVALID', text));
+    ['bfloat16_input', /type bfloat16, which cannot be served/],
+  ])('refuses %s, which cannot be served', (name, text) => {
+    expect(() => open(name)).toThrow(refusal('MODEL_INVALID', text));
   });
 
-  it('reports a run that fails inside the model as that, with the reason for the log', async () => {
-    const session = await open('failing_reshape');
-    await expect(session.run({ x: floats(1, 3) })).rejects.toMatchObject({
-      code: 'PREDICTION_FAILED',
-      message: 'Prediction failed',
-    });
+  it('reports a run that fails inside the model as that, with the reason for the log', () => {
+    const session = open('failing_reshape');
+    expect(() => session.run({ x: floats(1, 3) })).toThrow(
+      expect.objectContaining({ code: 'PREDICTION_FAILED', message: 'Prediction failed' }),
+    );
   });
 });

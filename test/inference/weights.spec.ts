@@ -26,11 +26,11 @@ const entries = () => readdir(join(cacheDir, 'weights', 'entries')).catch(() => 
 
 async function answer({ path, shared }: Pick<PreparedModel, 'path' | 'shared'>): Promise<Tensors> {
   const plan = { path, shared, executionProvider: 'cpu', deviceId: null, intraOpThreads: 1 } as const;
-  const session = await OnnxSession.open(plan, (call) => call());
+  const session = OnnxSession.open(plan, (call) => call());
   try {
-    return await session.run(sampleInputs(session.inputs)[0] ?? {});
+    return session.run(sampleInputs(session.inputs)[0] ?? {});
   } finally {
-    await session.release();
+    session.release();
   }
 }
 

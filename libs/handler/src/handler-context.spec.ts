@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Tensors } from '#libs/common';
 import {
   DoublingModel,
@@ -35,12 +35,12 @@ describe('parts of an answer', () => {
     const readers: (() => void)[] = [];
     sink.room = () => new Promise((resolve) => readers.push(resolve));
     const done = runBatch(new Streaming(), [bodyItem('a', 'text/plain', new Uint8Array())], { sink });
-    const turn = () => new Promise((resolve) => setImmediate(resolve));
-    await turn();
-    expect([sink.chunks.length, log]).toEqual([1, []]);
+    const sent = (count: number) => vi.waitFor(() => expect(sink.chunks).toHaveLength(count));
+    await sent(1);
+    expect(log).toEqual([]);
     readers[0]?.();
-    await turn();
-    expect([sink.chunks.length, log]).toEqual([2, ['one ']]);
+    await sent(2);
+    expect(log).toEqual(['one ']);
     readers[1]?.();
     await done;
     expect(sink.chunks.map(([id, chunk]) => [id, answerOf(chunk), chunk.headers])).toEqual([

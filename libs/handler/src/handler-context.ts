@@ -43,8 +43,8 @@ export interface HandlerSetup {
 export interface ModelBinding {
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
-  /** Runs the model on one batch of tensors, which it then owns. */
-  run(inputs: Tensors): Promise<Tensors>;
+  /** Runs the model on one batch of tensors, which it then owns. Beside a session it blocks the thread until it is done. */
+  run(inputs: Tensors): Tensors | Promise<Tensors>;
 }
 
 /** One request of a batch, in the forms that reach a handler. */

@@ -401,3 +401,65 @@ describe('the whole batch', () => {
     expect(sink.results.get('t')?.output.kind).toBe('tensors');
   });
 });
+
+describe('the event loop', () => {
+  const turnsWhile = async (run: () => Promise<unknown>): Promise<number> => {
+    let turns = 0;
+    let next = setImmediate(function turned() {
+      turns += 1;
+      next = setImmediate(turned);
+    });
+    await run();
+    clearImmediate(next);
+    return turns;
+  };
+  const three = [1, 2, 3].map((value) => tensorItem(String(value), row([value, 0])));
+  const oneByOne = demoSetup();
+  const setup = { ...oneByOne, systemProperties: { ...oneByOne.systemProperties, batchSize: 1 } };
+
+  it('turns between runs that block it for long', async () => {
+    const model = new DoublingModel();
+    model.check = () => {
+      for (const end = performance.now() + 1; performance.now() < end;);
+    };
+    expect(await turnsWhile(() => runBatch(undefined, three, { model, setup }))).toBe(2);
+    expect(await turnsWhile(() => runBatch(new Pair(), [jsonItem('a', [1, 2]), ...three], { model }))).toBe(
+      1,
+    );
+  });
+
+  it('is not asked for by a single run', async () => {
+    expect(await turnsWhile(() => runBatch(undefined, three.slice(1), {}))).toBe(0);
+  });
+});
+
+describe('a model that runs elsewhere', () => {
+  const away = (model: DoublingModel) => ({
+    inputs: model.inputs,
+    outputs: model.outputs,
+    run: async (tensors: Tensors) => {
+      await new Promise(setImmediate);
+      return model.run(tensors);
+    },
+  });
+  const items = [1, 2, 13].map((value) => tensorItem(String(value), row([value, 0])));
+
+  it('gives each item its rows', async () => {
+    const model = new DoublingModel();
+    const sink = await runBatch(undefined, items, { model: away(model), output: 'value' });
+    expect(model.runs).toEqual([[3, 2]]);
+    expect(answerOf(sink.results.get('2'))).toMatchObject({
+      tensors: { y: { data: Float32Array.of(4, 0) } },
+    });
+  });
+
+  it('runs the others alone when it refuses one', async () => {
+    const model = new DoublingModel();
+    model.check = (values) => {
+      if (values.includes(13)) throw new Error('index out of range');
+    };
+    const sink = await runBatch(undefined, items, { model: away(model), output: 'value' });
+    expect([...sink.results.keys()]).toEqual(['1', '2']);
+    expect(sink.codes).toEqual({ 13: 'PREDICTION_FAILED' });
+  });
+});

@@ -19,8 +19,8 @@ import {
   type ModelBinding,
 } from './handler-context.js';
 import { isOutOfMemory, toPredictionError } from './handler-errors.js';
-import { HeldAnswers } from './held-answers.js';
 import { checkInputs } from './input-check.js';
+import { LoopPace } from './loop-pace.js';
 import { encodeOutput } from './output-encoding.js';
 import { decodeRequest, itemInput } from './request-decoding.js';
 import { RunCollector } from './run-collector.js';
@@ -55,12 +55,14 @@ export class HandlerRunner {
   readonly #isTensorHandler: boolean;
   /** Errors that arose in our own code under a hook, and so are ours to word. */
   readonly #ours = new WeakSet<MarlineError>();
-  #lastRun: Promise<unknown> = Promise.resolve();
+  /** Left out on the main thread, where a run is a wait for a worker. */
+  readonly #pace: LoopPace | undefined;
 
   /** @param handler nothing: only tensors are taken, for a model whose handler runs elsewhere */
   constructor(handler: BaseHandler | undefined, options: HandlerRunnerOptions) {
     this.#handler = handler;
     this.#options = options;
+    this.#pace = options.output === 'bytes' ? new LoopPace() : undefined;
     const { inputs, outputs } = options.binding;
     this.#binding = { inputs, outputs, run: (tensors) => this.#runModel(tensors) };
     this.#infersPlainly =
@@ -90,28 +92,33 @@ export class HandlerRunner {
 
   /**
    * Takes items through their hooks, in runs of at most `batchSize`, one after the other; the sink gets the results of each, and how
-   * long it took, those of very short runs together. A handler on the main thread gets all items at once: its batcher made them a batch.
+   * long it took. A handler on the main thread gets all items at once: its batcher made them a batch.
    *
    * Never rejects. Does not return before the last hook has: ending one that never does is up to the caller.
    */
   async run(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
     const { output, setup } = this.#options;
     const size = output === 'value' ? items.length : Math.max(1, setup.systemProperties.batchSize);
-    if (items.length <= size) return this.#runTimed(items, sink);
-    const answers = new HeldAnswers(sink);
-    for (let from = 0; from < items.length; from += size)
-      await this.#runTimed(items.slice(from, from + size), answers);
-    answers.release();
+    this.#pace?.begin();
+    for (let from = 0; from < items.length; from += size) {
+      if (from > 0) await this.#pace?.rest();
+      const running = this.#runTimed(items.length > size ? items.slice(from, from + size) : items, sink);
+      if (running !== undefined) await running;
+    }
   }
 
-  async #runTimed(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
+  #runTimed(items: readonly HandlerItem[], sink: BatchSink): Promise<void> | undefined {
     const start = performance.now();
-    await this.#runBatchOf(items, sink);
-    sink.ran(items.length, performance.now() - start);
+    const tell = () => sink.ran(items.length, performance.now() - start);
+    const running = items.every((item) => this.#isForLane(item.input))
+      ? this.#tensorLane().run(items, sink)
+      : this.#runMixed(items, sink);
+    if (running !== undefined) return running.then(tell);
+    tell();
+    return undefined;
   }
 
-  async #runBatchOf(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
-    if (items.every((item) => this.#isForLane(item.input))) return this.#tensorLane().run(items, sink);
+  async #runMixed(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
     const hooked = items.filter((item) => !this.#isForLane(item.input));
     if (hooked.length < items.length)
       await this.#tensorLane().run(
@@ -123,10 +130,11 @@ export class HandlerRunner {
 
   /** Made by the first item that needs it: a handler on the main thread has a runner for each request. */
   #tensorLane(): TensorLane {
-    const { setup, output, recycle } = this.#options;
+    const { setup, binding, output, recycle } = this.#options;
     return (this.#lane ??= new TensorLane({
       setup,
-      binding: this.#binding,
+      binding,
+      pace: this.#pace,
       // On the main thread the batcher keeps the tensors, and runs overlap.
       ...(output === 'bytes' ? { arena: new TensorArena() } : {}),
       ...(recycle === undefined ? {} : { recycle }),
@@ -167,7 +175,7 @@ export class HandlerRunner {
   }
 
   async #runBatch(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
-    const context = this.#context(items, sink, (_member, inputs) => this.#binding.run(inputs));
+    const context = this.#context(items, sink, (_member, inputs) => this.#runModel(inputs));
     const settled = await this.#attempt(async () => {
       const requests = items.map(({ input }) => requestOf(input));
       const answers: unknown = await this.#handler?.handle?.(requests, context);
@@ -235,13 +243,9 @@ export class HandlerRunner {
     return (items) => handler.pad?.(items, context) ?? items;
   }
 
-  /** Beside a session runs never overlap, however many hooks ask at once; on the main thread they feed the batcher and may. */
-  #runModel(inputs: Tensors): Promise<Tensors> {
-    const { binding, output } = this.#options;
-    if (output === 'value') return binding.run(inputs);
-    const run = this.#lastRun.then(() => binding.run(inputs));
-    this.#lastRun = run.catch(() => {});
-    return run;
+  async #runModel(inputs: Tensors): Promise<Tensors> {
+    await this.#pace?.rest();
+    return this.#options.binding.run(inputs);
   }
 
   #encode(value: unknown): ItemOutput {

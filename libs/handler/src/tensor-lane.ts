@@ -11,6 +11,7 @@ import { isRefusedItem, toPredictionError } from './handler-errors.js';
 import { checkFit, checkInputs } from './input-check.js';
 import { parse, readProtocolRequest, requestOf, type ProtocolRequest } from './protocol-request.js';
 import { TensorResponder } from './protocol-response.js';
+import type { LoopPace } from './loop-pace.js';
 import { BareInput, acceptsBytes, isBytesType } from './raw-tensor.js';
 import { ownTensors, type RunPart } from './run-part.js';
 import { assertBatchAxis, isStackable, sharesRun, stackRows } from './stacking.js';
@@ -20,6 +21,8 @@ import type { TensorArena } from './tensor-arena.js';
 export interface TensorLaneOptions {
   readonly setup: HandlerSetup;
   readonly binding: ModelBinding;
+  /** Where runs block the thread: lets its event loop turn between two of them. */
+  readonly pace: LoopPace | undefined;
   /** Memory for the inputs of a run; left out where whoever runs the model keeps them. */
   readonly arena?: TensorArena;
   /** Gets the buffer of a large body once its run is over. */
@@ -55,15 +58,24 @@ export class TensorLane {
     this.#bareInput = new BareInput(options.binding.inputs);
   }
 
-  /** Settles every item. Never rejects. Calls may overlap only where there is no arena. */
-  async run(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
+  /**
+   * Settles every item; a single run that blocks the thread is over when this returns. Never throws or rejects. Calls may
+   * overlap only where there is no arena.
+   */
+  run(items: readonly HandlerItem[], sink: BatchSink): Promise<void> | undefined {
     this.#options.arena?.reset();
     const jobs: Job[] = [];
     for (const item of items) {
       const job = this.#read(item, sink);
       if (job !== undefined) jobs.push(job);
     }
-    for (const bucket of this.#buckets(jobs)) await this.#runBucket(bucket, sink);
+    const running = this.#runBuckets(this.#buckets(jobs), sink);
+    if (running !== undefined) return running.then(() => this.#recycle(items));
+    this.#recycle(items);
+    return undefined;
+  }
+
+  #recycle(items: readonly HandlerItem[]): void {
     const { recycle } = this.#options;
     if (recycle === undefined) return;
     for (const { input } of items) {
@@ -123,14 +135,24 @@ export class TensorLane {
     return buckets;
   }
 
-  async #runBucket(bucket: readonly Job[], sink: BatchSink): Promise<void> {
+  #runBuckets(buckets: readonly (readonly Job[])[], sink: BatchSink): Promise<void> | undefined {
+    const [only] = buckets;
+    if (only === undefined) return undefined;
+    return buckets.length === 1 ? this.#runBucket(only, sink) : this.#runInTurn(buckets, sink);
+  }
+
+  async #runInTurn(buckets: readonly (readonly Job[])[], sink: BatchSink): Promise<void> {
+    for (const bucket of buckets) {
+      await this.#options.pace?.rest();
+      await this.#runBucket(bucket, sink);
+    }
+  }
+
+  #runBucket(bucket: readonly Job[], sink: BatchSink): Promise<void> | undefined {
     const { binding, arena } = this.#options;
-    const isStacked = bucket.length > 1;
-    let outputs: Tensors;
-    let start = 0;
     try {
-      outputs = await binding.run(
-        isStacked
+      const outputs = binding.run(
+        bucket.length > 1
           ? stackRows(
               bucket.map((job) => job.tensors),
               binding.inputs,
@@ -138,24 +160,41 @@ export class TensorLane {
             )
           : (bucket[0] as Job).tensors,
       );
-      if (isStacked)
-        assertBatchAxis(
-          outputs,
-          bucket.reduce((sum, job) => sum + rowsOf(job), 0),
-        );
+      if (outputs instanceof Promise)
+        return outputs
+          .then((settled) => this.#answerAll(bucket, settled, sink))
+          .catch((error: unknown) => this.#refuse(bucket, error, sink));
+      this.#answerAll(bucket, outputs, sink);
+      return undefined;
     } catch (error) {
-      if (isStacked && isRefusedItem(error)) {
-        // The model itself refused one of the items (an index out of range, say): alone, the others still succeed.
-        for (const job of bucket) await this.#runBucket([job], sink);
-        return;
-      }
-      for (const { id } of bucket) sink.error(id, errorOf(error));
-      return;
+      return this.#refuse(bucket, error, sink);
     }
+  }
+
+  #refuse(bucket: readonly Job[], error: unknown, sink: BatchSink): Promise<void> | undefined {
+    // The model itself refused one of the items (an index out of range, say): alone, the others still succeed.
+    if (bucket.length > 1 && isRefusedItem(error))
+      return this.#runInTurn(
+        bucket.map((job) => [job]),
+        sink,
+      );
+    for (const { id } of bucket) sink.error(id, errorOf(error));
+    return undefined;
+  }
+
+  /** @throws MarlineError when the model did not keep the rows of a stacked run apart; then nothing is answered yet */
+  #answerAll(bucket: readonly Job[], outputs: Tensors, sink: BatchSink): void {
+    const [only] = bucket;
+    if (bucket.length === 1) return this.#answer(only as Job, { outputs }, sink);
+    assertBatchAxis(
+      outputs,
+      bucket.reduce((sum, job) => sum + rowsOf(job), 0),
+    );
+    let start = 0;
     for (const job of bucket) {
-      const rows = isStacked ? { start, count: rowsOf(job) } : undefined;
-      start += rows?.count ?? 0;
-      this.#answer(job, rows === undefined ? { outputs } : { outputs, rows }, sink);
+      const count = rowsOf(job);
+      this.#answer(job, { outputs, rows: { start, count } }, sink);
+      start += count;
     }
   }
 

@@ -28,25 +28,24 @@ export async function loadReport({
   shareInto,
 }: Extract<ProbeRequest, { step: 'load' }>): Promise<ProbeReport> {
   const plan: SessionPlan = { path, executionProvider: 'cpu', deviceId: null, shared: false, intraOpThreads };
-  const original = await tryOut(plan);
+  const original = tryOut(plan);
   const { inputs, outputs } = original;
   if (shareInto === undefined) return { inputs, outputs };
 
-  const unshared = await whyNotShared(plan, original, shareInto);
+  const unshared = whyNotShared(plan, original, shareInto);
   // What another process may map one day must not be left half written or unused.
   if (unshared !== undefined)
     await Promise.all(Object.values(SHARED_FILES).map((name) => rm(join(shareInto, name), { force: true })));
   return { inputs, outputs, unshared };
 }
 
-async function whyNotShared(plan: SessionPlan, original: Trial, folder: string): Promise<string | undefined> {
+function whyNotShared(plan: SessionPlan, original: Trial, folder: string): string | undefined {
   if (original.answer === undefined)
     return 'The model takes none of the sample inputs, so the answers of its optimised form cannot be compared.';
   const path = join(folder, SHARED_FILES.model);
   try {
-    const writer = await OnnxSession.open(plan, directly, sharingOptions(path, plan.intraOpThreads));
-    await writer.release();
-    const optimised = await tryOut({ ...plan, path, shared: true });
+    OnnxSession.open(plan, directly, sharingOptions(path, plan.intraOpThreads)).release();
+    const optimised = tryOut({ ...plan, path, shared: true });
     if (!sameMetadata(original, optimised)) return 'The optimised form has other inputs or outputs.';
     if (optimised.answer === undefined || !sameAnswer(original.answer, optimised.answer))
       return 'The optimised form gives other answers.';
@@ -56,20 +55,27 @@ async function whyNotShared(plan: SessionPlan, original: Trial, folder: string):
   }
 }
 
-async function tryOut(plan: SessionPlan): Promise<Trial> {
-  const session = await OnnxSession.open(plan, directly);
+function tryOut(plan: SessionPlan): Trial {
+  const session = OnnxSession.open(plan, directly);
   try {
-    let answer: Tensors | undefined;
-    for (const sample of sampleInputs(session.inputs)) {
-      answer ??= await session.run(sample).catch(() => undefined);
-    }
-    return { inputs: session.inputs, outputs: session.outputs, answer };
+    return { inputs: session.inputs, outputs: session.outputs, answer: firstAnswer(session) };
   } finally {
-    await session.release();
+    session.release();
   }
 }
 
-const directly = <T>(call: () => Promise<T>) => call();
+function firstAnswer(session: OnnxSession): Tensors | undefined {
+  for (const sample of sampleInputs(session.inputs)) {
+    try {
+      return session.run(sample);
+    } catch {
+      // The next sample may suit the model.
+    }
+  }
+  return undefined;
+}
+
+const directly = <T>(call: () => T) => call();
 
 function sameMetadata(a: Trial, b: Trial): boolean {
   const signature = ({ inputs, outputs }: Trial) =>

@@ -20,7 +20,7 @@ export async function loadOnnxEngine(
   host: WorkerHost,
 ): Promise<WorkerEngine<WorkerReady>> {
   const session =
-    model.session === null ? undefined : await OnnxSession.open(model.session, (call) => host.native(call));
+    model.session === null ? undefined : OnnxSession.open(model.session, (call) => host.native(call));
   try {
     const setup = { ...model.setup, metric: (metric: HandlerMetric) => host.metric(metric) };
     const runner = new HandlerRunner(await loadHandler(model.handler), {
@@ -30,14 +30,14 @@ export async function loadOnnxEngine(
       recycle: (buffer) => host.recycle(buffer),
     });
     await runner.initialize();
-    if (session !== undefined && model.skipsWarmUp !== true) await warmUp(session, host);
+    if (session !== undefined && model.skipsWarmUp !== true) warmUp(session, host);
     return {
       info: { inputs: session?.inputs ?? [], outputs: session?.outputs ?? [] },
       run: (items, sink) => runner.run(items, sink),
       close: async () => session?.release(),
     };
   } catch (error) {
-    await session?.release();
+    session?.release();
     throw error;
   }
 }
@@ -66,11 +66,11 @@ async function loadHandler(handler: WorkerModel['handler']): Promise<BaseHandler
 }
 
 /** The first run allocates and is slow. It uses made-up inputs, so its failure tells nothing about real requests. */
-async function warmUp(session: OnnxSession, host: WorkerHost): Promise<void> {
+function warmUp(session: OnnxSession, host: WorkerHost): void {
   let refusal = 'its inputs are too large to make up';
   for (const sample of sampleInputs(session.inputs)) {
     try {
-      await session.run(sample);
+      session.run(sample);
       return;
     } catch (error) {
       refusal = messageOf(error);

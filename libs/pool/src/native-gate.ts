@@ -25,15 +25,17 @@ export class NativeGate {
   }
 
   /**
-   * Thread side: runs a native call with the flag held. Calls may overlap or nest.
+   * Thread side: runs a native call with the flag held, until its promise settles if it returns one. Calls may overlap or nest.
    * Never returns once the pool has won: the thread is being terminated.
    */
-  async hold<T>(call: () => Promise<T>): Promise<T> {
+  hold<T>(call: () => T): T {
     this.#enter();
+    let result: T | undefined;
     try {
-      return await call();
+      result = call();
+      return result instanceof Promise ? (result.finally(() => this.leave()) as T) : result;
     } finally {
-      this.leave();
+      if (!(result instanceof Promise)) this.leave();
     }
   }
 

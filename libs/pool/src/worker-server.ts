@@ -31,10 +31,10 @@ export interface WorkerEngine<Info> {
 /** What the worker offers to the code that it loads. */
 export interface WorkerHost {
   /**
-   * Runs a call into native code (creating, running or releasing a session): a thread is not terminated before the
-   * promise settles. Keep JavaScript of others out of it. Never returns when the thread is being terminated.
+   * Runs a call into native code (creating, running or releasing a session): a thread is not terminated before it returns and
+   * its promise, if it is one, settles. Keep JavaScript of others out of it. Never returns when the thread is being terminated.
    */
-  native<T>(call: () => Promise<T>): Promise<T>;
+  native<T>(call: () => T): T;
   /**
    * Gives the buffer of an input back, so that it carries another request. Call it when nothing of the engine looks at the
    * buffer any more; it leaves the worker when the batch is over. What was moved on already is ignored.
