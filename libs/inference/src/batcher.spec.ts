@@ -212,6 +212,16 @@ describe('Batcher that knows how long runs take', () => {
     expect(batcher.pending).toBe(3);
   });
 
+  it('leaves more room where runs are less alike', () => {
+    const { submit, batcher } = setUp();
+    for (let run = 0; run < 300; run++) batcher.learn(1, run % 2 === 0 ? 10 : 30);
+    submit(1);
+    submit(2);
+    expect(() => submit(3, { deadlineAt: 100 })).toThrow(code('OVERLOADED'));
+    submit(4, { deadlineAt: 160 });
+    expect(batcher.pending).toBe(3);
+  });
+
   it('counts only those who go before it', () => {
     const { submit, batcher } = setUp();
     for (let run = 0; run < 5; run++) batcher.learn(1, 20);

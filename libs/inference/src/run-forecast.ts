@@ -7,8 +7,10 @@ const HAND_OVER_MS = 0.5;
 const LITTLE_MS = 0.4;
 /** What the way to a worker and back takes beside the run. */
 const TRANSPORT_MS = 0.1;
-/** Predictions are averages: so much longer may take what is to be in time. */
-const MARGIN = 1.2;
+/** Predictions are averages: by so much more of itself may take longer what is to be in time … */
+const LEAST_MARGIN = 0.2;
+/** … and by so many times what runs miss their prediction by. */
+const MARGIN_SCATTERS = 2;
 /** A batch that waits is closed so much earlier, too. */
 const MARGIN_MS = 1;
 
@@ -93,11 +95,15 @@ export class RunForecast {
 
   /** What is expected to take `expectedMs` may take so long: a run that ends behind its deadline would be wasted. */
   atWorst(expectedMs: number): number {
-    return MARGIN * expectedMs;
+    return this.#margin * expectedMs;
   }
 
   /** When a run of `items` must begin so that it ends before `deadlineAt`. */
   latestStart(items: number, deadlineAt: number): number {
-    return deadlineAt - MARGIN_MS - MARGIN * this.runMs(items);
+    return deadlineAt - MARGIN_MS - this.#margin * this.runMs(items);
+  }
+
+  get #margin(): number {
+    return 1 + Math.max(LEAST_MARGIN, MARGIN_SCATTERS * this.#times.scatter);
   }
 }

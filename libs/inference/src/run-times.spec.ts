@@ -31,6 +31,11 @@ describe('RunTimes', () => {
     expect(steep.predict(1)).toBeGreaterThan(0);
   });
 
+  it('tells by how much runs miss their prediction', () => {
+    expect(after(repeat(300, () => [1, 10])).scatter).toBeCloseTo(0);
+    expect(after(repeat(300, (index) => [1, index % 2 === 0 ? 8 : 12])).scatter).toBeCloseTo(0.2, 1);
+  });
+
   it('follows a change, and is not thrown off by a single run that was interrupted', () => {
     const times = after(repeat(50, () => [1, 10]));
     expect(after([[1, 10_000]], times).predict(1)).toBeLessThan(12);

@@ -19,6 +19,7 @@ export class RunTimes {
   #nn = 0;
   #d = 0;
   #nd = 0;
+  #missed = 0;
   #perItem = 0;
   #perRun = 0;
 
@@ -28,6 +29,8 @@ export class RunTimes {
     const expected = this.predict(items);
     const duration =
       expected === undefined ? durationMs : Math.min(durationMs, LARGEST_SURPRISE * Math.max(expected, 0.01));
+    if (expected !== undefined)
+      this.#missed = this.#missed * MEMORY + Math.abs(duration / Math.max(expected, 0.01) - 1) * (1 - MEMORY);
     this.#runs++;
     this.#one = this.#one * MEMORY + 1;
     this.#n = this.#n * MEMORY + items;
@@ -45,6 +48,11 @@ export class RunTimes {
   /** Milliseconds that the last runs took on average, whatever their size; `undefined` before enough were seen. */
   get typical(): number | undefined {
     return this.#runs < FEWEST_RUNS ? undefined : this.#d / this.#one;
+  }
+
+  /** By which part of the prediction a run misses it, on average: 0 for runs that are all alike. */
+  get scatter(): number {
+    return this.#missed;
   }
 
   #fit(): void {
