@@ -12,11 +12,12 @@ export class FakeWorker implements PoolWorker<string, string> {
   readonly #ended: Promise<void>;
   #resolveEnded: () => void = () => {};
   #settleStart: (outcome: StartOutcome<string>) => void = () => {};
-  #batch: { items: Map<string, BatchItem>; sink: BatchSink; finish: () => void } | undefined;
+  readonly #batches: { items: Map<string, BatchItem>; sink: BatchSink; finish: () => void }[] = [];
 
   constructor(
     readonly id: number,
     readonly events: WorkerEvents,
+    readonly capacity = 1,
   ) {
     this.#ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -43,29 +44,28 @@ export class FakeWorker implements PoolWorker<string, string> {
 
   run(batch: readonly BatchItem[], sink: BatchSink): Promise<void> {
     if (this.state !== 'idle') throw new Error(`Worker ${this.id} was given a batch while ${this.state}.`);
-    this.state = 'busy';
     return new Promise((finish) => {
-      this.#batch = { items: new Map(batch.map((item) => [item.id, item])), sink, finish };
+      this.#batches.push({ items: new Map(batch.map((item) => [item.id, item])), sink, finish });
+      if (this.#batches.length === this.capacity) this.state = 'busy';
     });
   }
 
   /** Ids of the items that have no answer yet. */
   get running(): string[] {
-    return [...(this.#batch?.items.keys() ?? [])];
+    return this.#batches.flatMap(({ items }) => [...items.keys()]);
   }
 
   get sink(): BatchSink | undefined {
-    return this.#batch?.sink;
+    return this.#batches[0]?.sink;
   }
 
-  /** Answers every item with `text`; the worker is idle again, or gone when it was stopping. */
+  /** Answers every item of its first batch with `text`; the worker is idle again, or gone when it was stopping and has no other. */
   answer(text = 'ok'): void {
-    const batch = this.#batch;
+    const batch = this.#batches.shift();
     if (batch === undefined) throw new Error(`Worker ${this.id} runs nothing.`);
     for (const id of batch.items.keys()) batch.sink.result(id, textResult(text));
-    this.#batch = undefined;
     if (this.state === 'busy') this.state = 'idle';
-    else this.#end();
+    else if (this.state === 'stopping' && this.#batches.length === 0) this.#end();
     batch.finish();
   }
 
@@ -88,7 +88,7 @@ export class FakeWorker implements PoolWorker<string, string> {
   }
 
   stop(): Promise<void> {
-    if (this.state === 'busy') this.state = 'stopping';
+    if (this.#batches.length > 0) this.state = 'stopping';
     else if (this.state !== 'quarantined' && this.state !== 'stopping') this.#end();
     return this.#ended;
   }
@@ -99,15 +99,16 @@ export class FakeWorker implements PoolWorker<string, string> {
   }
 
   #failItems(error: MarlineError): void {
-    const ids = this.running;
-    for (const id of ids) this.#batch?.items.delete(id);
-    for (const id of ids) this.#batch?.sink.error(id, error);
+    for (const { items, sink } of this.#batches) {
+      const ids = [...items.keys()];
+      items.clear();
+      for (const id of ids) sink.error(id, error);
+    }
   }
 
   #end(): void {
     this.state = 'stopped';
-    this.#batch?.finish();
-    this.#batch = undefined;
+    for (const { finish } of this.#batches.splice(0)) finish();
     this.#resolveEnded();
   }
 }

@@ -54,7 +54,7 @@ export class RunQueue {
       maxBatchDelayMs,
       queueSize: tickets ? 0 : queueSize,
       clock,
-      idle: () => pool.idleCount,
+      idle: () => pool.room,
       ready: () => pool.readyCount,
       dispatch: (batch) => this.#dispatch(batch),
       full: () => new MarlineError('QUEUE_FULL', { model: ref.model }),

@@ -37,12 +37,14 @@ export interface PoolWorker<Model = unknown, Info = unknown> {
   readonly startedAt: number;
   /** Operating-system process id; that of this process for a thread. */
   readonly pid: number;
+  /** Runs that it takes at once; 1 when absent. With more it watches over their time itself. */
+  readonly capacity?: number;
 
   /** Loads the model and warms it up. Never rejects. */
   start(model: Model): Promise<StartOutcome<Info>>;
 
   /**
-   * Runs a batch; only in state `idle`. Every item gets exactly one result or error through the sink, also when the
+   * Runs a batch; only in state `idle`, which a worker with a capacity above 1 is in while it has room for one more. Every item gets exactly one result or error through the sink, also when the
    * worker dies. Takes ownership of the bytes and tensors. Never rejects; resolves when the worker is free again or has ended.
    */
   run(batch: readonly BatchItem[], sink: BatchSink): Promise<void>;

@@ -26,11 +26,6 @@ export class RunLimit {
     return this.#watch;
   }
 
-  /** True until a run that has begun has ended. */
-  get runs(): boolean {
-    return this.#watch !== undefined;
-  }
-
   /** The run is over. */
   end(): void {
     this.#watch = undefined;

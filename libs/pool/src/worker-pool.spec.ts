@@ -261,6 +261,40 @@ describe('a run', () => {
     expect(worker(0).state).toBe('idle');
   });
 
+  it('goes to the worker with least to do where workers take several, and not to a full one', async () => {
+    const fakes: FakeWorker[] = [];
+    const { pool, idle, clock } = setUp({
+      create: (id, events) => (fakes[id - 9000] = new FakeWorker(id, events, 2)),
+    });
+    const ready = pool.scale(2);
+    for (const fake of fakes) fake.ready();
+    await ready;
+    const sink = new CollectingSink();
+    const items = ['a', 'b', 'c', 'd'].map((id) => textItem(id, id));
+    expect([pool.room, pool.idleCount]).toEqual([4, 2]);
+    for (const item of items) expect(pool.run([item], sink)).toBe(true);
+    expect(pool.run([textItem('e')], sink)).toBe(false);
+    expect(fakes.map(({ running }) => running)).toEqual([
+      ['a', 'c'],
+      ['b', 'd'],
+    ]);
+    expect([pool.room, pool.workers().map(({ state }) => state)]).toEqual([0, ['busy', 'busy']]);
+    // Their time is their own affair.
+    clock.advance(100_000);
+    const calls = idle.calls;
+    fakes[1]?.answer('first');
+    await turn();
+    expect([sink.answer('b'), pool.room, pool.idleCount, idle.calls]).toEqual(['first', 1, 0, calls + 1]);
+    fakes[1]?.die(died);
+    await turn();
+    expect([sink.answer('d'), sink.answer('a'), pool.room]).toEqual(['WORKER_DIED', undefined, 0]);
+    const closed = pool.close();
+    fakes[0]?.answer();
+    fakes[0]?.answer();
+    await closed;
+    expect([sink.answer('a'), sink.answer('c')]).toEqual(['ok', 'ok']);
+  });
+
   it('can be cancelled, also in a worker that drains', async () => {
     const { pool, worker, scaled } = setUp();
     await scaled(2);

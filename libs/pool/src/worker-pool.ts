@@ -34,7 +34,7 @@ export interface WorkerPoolOptions<Model, Info> {
   readonly retryWindowMs: number;
   readonly clock?: Clock;
   readonly observer?: (event: PoolEvent) => void;
-  /** A worker may have become idle: take work. */
+  /** A worker may have room for a run: give it work. */
   readonly onIdle: () => void;
   readonly metric?: (workerId: number, metric: HandlerMetric) => void;
   readonly log?: (workerId: number, level: LogLevel, text: string) => void;
@@ -65,7 +65,7 @@ export class WorkerPool<Model, Info> {
   readonly #draining = new Map<WorkerSlot<Model, Info>, Promise<void>>();
   /** Workers that left their slot and have not ended yet. */
   readonly #retired = new Set<Promise<void>>();
-  #idleCount = 0;
+  #room = 0;
   #closed = false;
 
   constructor(options: WorkerPoolOptions<Model, Info>) {
@@ -81,7 +81,7 @@ export class WorkerPool<Model, Info> {
       }),
       idle: options.onIdle,
       counted: (change) => {
-        this.#idleCount += change;
+        this.#room += change;
       },
       changed: (workerId, state, error) => options.observer?.({ workerId, state, ...(error && { error }) }),
       retire: (ended) => this.#track(ended),
@@ -92,8 +92,16 @@ export class WorkerPool<Model, Info> {
     return this.#slots.length;
   }
 
+  /** Runs that can begin now: the idle workers, and what is left of those that take several at once. */
+  get room(): number {
+    return this.#room;
+  }
+
+  /** Workers that run nothing. */
   get idleCount(): number {
-    return this.#idleCount;
+    let count = 0;
+    for (const slot of this.#slots) if (slot.idle) count += 1;
+    return count;
   }
 
   /** Workers that have loaded: idle and busy ones. */
@@ -131,19 +139,20 @@ export class WorkerPool<Model, Info> {
   }
 
   /**
-   * Gives a batch to an idle worker. False when there is none; otherwise every item gets its answer or error through the sink.
+   * Gives a batch to a worker with room for it. False when there is none; otherwise every item gets its answer or error through the sink.
    * Takes ownership of the bytes and tensors.
    */
   run(batch: readonly BatchItem[], sink: BatchSink): boolean {
     // The oldest idle worker, not the longest idle: a small load keeps one worker warm, leaves the memory of the others
-    // untouched, and the newest, which are stopped first, have the least to finish.
-    if (this.#idleCount === 0) return false;
+    // untouched, and the newest, which are stopped first, have the least to finish. Without an idle one it is the one with least to do.
+    if (this.#room === 0) return false;
+    let chosen: WorkerSlot<Model, Info> | undefined;
     for (const slot of this.#slots) {
-      if (!slot.idle) continue;
-      slot.run(batch, sink);
-      return true;
+      if (slot.room > 0 && (chosen === undefined || slot.runs < chosen.runs)) chosen = slot;
+      if (chosen?.runs === 0) break;
     }
-    return false;
+    chosen?.run(batch, sink);
+    return chosen !== undefined;
   }
 
   /** The caller of an item is gone; unknown ids are ignored. */
@@ -210,7 +219,7 @@ export class WorkerPool<Model, Info> {
 function stateOf<Model, Info>(slot: WorkerSlot<Model, Info>): PooledState {
   switch (slot.state) {
     case 'ready':
-      return slot.idle ? 'idle' : 'busy';
+      return slot.room > 0 ? 'idle' : 'busy';
     case 'closing':
       return 'stopping';
     case 'closed':

@@ -20,10 +20,10 @@ export interface SlotHost<Model, Info> {
   readonly retryWindowMs: number;
   create(id: number, events: WorkerEvents): PoolWorker<Model, Info>;
   events(id: number): Pick<WorkerEvents, 'metric' | 'log'>;
-  /** The slot's worker has become idle: take work. */
+  /** The slot's worker has room for a run: give it work. */
   idle(): void;
-  /** One more slot is idle, or one less. */
-  counted(change: 1 | -1): void;
+  /** So many more runs can begin, or fewer. */
+  counted(change: number): void;
   changed(workerId: number, state: WorkerState | 'failed' | 'retrying', error?: MarlineError): void;
   /** A worker left its slot and ends by itself. */
   retire(ended: Promise<void>): void;
@@ -44,7 +44,10 @@ export class WorkerSlot<Model, Info> {
   #state: SlotState = 'retrying';
   #worker: PoolWorker<Model, Info> | undefined;
   readonly #limit: RunLimit;
-  #wasIdle = false;
+  /** Runs that are under way. */
+  #runs = 0;
+  /** What the pool was told of {@link WorkerSlot.room}. */
+  #counted = 0;
   #error: MarlineError | undefined;
   #startedAt = Date.now();
   #cancelRetry: () => void = () => {};
@@ -67,8 +70,19 @@ export class WorkerSlot<Model, Info> {
     return this.#state;
   }
 
+  /** Runs nothing. */
   get idle(): boolean {
-    return this.#state === 'ready' && !this.#limit.runs;
+    return this.#state === 'ready' && this.#runs === 0;
+  }
+
+  /** Runs that it can take now. */
+  get room(): number {
+    return this.#state === 'ready' ? (this.#worker?.capacity ?? 1) - this.#runs : 0;
+  }
+
+  /** Runs that are under way. */
+  get runs(): number {
+    return this.#runs;
   }
 
   /** Why the last worker failed; `undefined` since the last success. */
@@ -98,29 +112,38 @@ export class WorkerSlot<Model, Info> {
     });
   }
 
-  /** Only while {@link WorkerSlot.idle}. */
+  /** Only while there is {@link WorkerSlot.room}. */
   run(batch: readonly BatchItem[], sink: BatchSink): void {
     const worker = this.#worker;
     if (worker === undefined) return;
-    const watch = this.#limit.begin(sink);
+    const { capacity = 1 } = worker;
+    const answers = capacity > 1 ? sink : this.#limit.begin(sink);
+    this.#runs += 1;
     this.#count();
-    void worker.run(batch, watch).then(() => this.#finished(worker));
+    void worker.run(batch, answers).then(() => this.#finished(worker));
   }
 
   #finished(worker: PoolWorker<Model, Info>): void {
     // Else it left the slot, and another run may be under way here.
-    if (worker !== this.#worker || !this.#limit.runs) return;
+    if (worker !== this.#worker || this.#runs === 0) return;
+    this.#runs -= 1;
     this.#limit.end();
     this.#count();
-    if (this.idle && worker.state === 'idle') this.#host.idle();
+    if (this.room > 0 && worker.state === 'idle') this.#host.idle();
   }
 
-  /** Tells the pool when this slot became idle or is no more. */
+  /** No run of this worker counts any more. */
+  #endRuns(): void {
+    this.#runs = 0;
+    this.#limit.end();
+  }
+
+  /** Tells the pool how much more or less room there is. */
   #count(): void {
-    const { idle } = this;
-    if (idle === this.#wasIdle) return;
-    this.#wasIdle = idle;
-    this.#host.counted(idle ? 1 : -1);
+    const { room } = this;
+    if (room === this.#counted) return;
+    this.#host.counted(room - this.#counted);
+    this.#counted = room;
   }
 
   cancel(itemId: string): void {
@@ -200,7 +223,7 @@ export class WorkerSlot<Model, Info> {
 
   #lost(error: MarlineError, permanent: boolean): void {
     this.#error = error;
-    this.#limit.end();
+    this.#endRuns();
     const delayMs = permanent ? undefined : this.#backoff.next();
     if (delayMs === undefined) {
       this.#state = 'failed';
@@ -221,7 +244,7 @@ export class WorkerSlot<Model, Info> {
   }
 
   #abandon(worker: PoolWorker<Model, Info>, error: MarlineError): void {
-    this.#limit.end();
+    this.#endRuns();
     this.#worker = undefined;
     this.#host.changed(this.id, 'quarantined', error);
     if (this.#state === 'closing') this.#gone();
