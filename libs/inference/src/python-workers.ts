@@ -23,6 +23,9 @@ export function createPythonWorker(
     memoryLimitMb: settings.memoryLimitMb,
     startTimeoutMs: Math.max(0, settings.startupTimeout * 1000),
     maxResponseSize: options.maxResponseSize,
+    ...(settings.config.asyncCommunication === true && {
+      async: { capacity: settings.jobQueueSize, silenceLimitMs: Math.max(0, settings.responseTimeout * 1000) },
+    }),
     loadRequest: ({ setup: { modelName, systemProperties } }) => ({
       modelName,
       handler,

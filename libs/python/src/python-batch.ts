@@ -53,6 +53,11 @@ export class PythonBatch {
     return this.#open.size;
   }
 
+  /** True while this item has no answer. */
+  has(id: string): boolean {
+    return this.#open.has(id);
+  }
+
   /** The frame of these items; one that cannot be sent fails at once. `undefined` when none is left. */
   frameOf(items: readonly BatchItem[]): Buffer | undefined {
     const requests = items.flatMap((item) => {

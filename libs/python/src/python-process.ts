@@ -20,6 +20,8 @@ export interface PythonProcessOptions {
   /** Variables of this process's environment that the worker sees beside those that Python needs. */
   readonly env: readonly string[];
   readonly socket: 'unix' | 'tcp';
+  /** Starts a worker that reads on while its handler, a coroutine, is at work. */
+  readonly async?: boolean;
   /** False leaves JSON and texts to the handler as the bytes that they came as. */
   readonly decodeInputRequest: boolean;
   /** Memory that the process may take in all, in MB; without a limit by default. Counts on Linux only. */
@@ -94,7 +96,7 @@ export class PythonProcess {
 
   /** @throws MarlineError `RUNTIME_UNSUPPORTED`, `OPTIONS_INVALID`, `WORKER_DIED` when the process cannot be started */
   async start(): Promise<void> {
-    const { interpreter, memoryLimitMb, archiveDir, env, decodeInputRequest } = this.#options;
+    const { interpreter, memoryLimitMb, archiveDir, env, decodeInputRequest, async } = this.#options;
     if (memoryLimitMb !== undefined && memoryLimitMb < LEAST_MEMORY_MB) {
       const reason = `A Python worker needs a memoryLimitMb of at least ${LEAST_MEMORY_MB}, because PyTorch alone takes half of it; got ${memoryLimitMb}.`;
       throw new MarlineError('OPTIONS_INVALID', { reason });
@@ -109,6 +111,7 @@ export class PythonProcess {
         : ['--sock-type', 'tcp', '--port', String(address.port)]),
       '--metrics-config',
       join(torchServeDir, 'configs', 'metrics.yaml'),
+      ...(async === true ? ['--async'] : []),
     ];
     const limitBytes = Math.floor((memoryLimitMb ?? 0) * BYTES_PER_MB);
     const boot = ['-I', '-S', '-c', BOOT, String(process.pid), String(limitBytes)];
@@ -136,10 +139,10 @@ export class PythonProcess {
     this.#signalGroup();
   }
 
-  /** Ends the connection: a worker that is idle ends itself then. */
+  /** Ends the connection: a worker that is idle ends itself then, unless it is an asynchronous one, whose threads would stay. */
   close(): void {
     this.#killed = true;
-    if (this.#socket === undefined) this.#signalGroup();
+    if (this.#socket === undefined || this.#options.async === true) this.#signalGroup();
     else this.#socket.destroy();
   }
 

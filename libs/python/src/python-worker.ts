@@ -8,14 +8,16 @@ import {
   type Clock,
 } from '#libs/common';
 import type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from '#libs/pool';
+import { PartBuffer } from './part-buffer.js';
 import { encodeLoad, type LoadRequest } from './protocol.js';
-import { PythonBatch, unexpected } from './python-batch.js';
+import { PythonBatch, type ReplyFlow } from './python-batch.js';
 import { PythonProcess, type PythonProcessOptions } from './python-process.js';
 import { ReplyReader, type Reply } from './reply-reader.js';
+import { RunsUnderWay, type AsyncRuns } from './runs-under-way.js';
 import { WorkerLog } from './worker-log.js';
 
 /** How a {@link PythonWorker} is made. */
-export interface PythonWorkerOptions<Model, Info> extends PythonProcessOptions {
+export interface PythonWorkerOptions<Model, Info> extends Omit<PythonProcessOptions, 'async'> {
   readonly events: WorkerEvents;
   /** Milliseconds that loading the model may take, once the process runs; 0 is no limit. */
   readonly startTimeoutMs: number;
@@ -25,6 +27,8 @@ export interface PythonWorkerOptions<Model, Info> extends PythonProcessOptions {
   readonly loadRequest: (model: Model) => LoadRequest;
   /** What is told of the model when it is ready: the worker itself says nothing. */
   readonly info: Info;
+  /** Present for an archive whose handler is a coroutine: the worker takes batches while others are under way. */
+  readonly async?: AsyncRuns;
   readonly clock?: Clock;
 }
 
@@ -34,6 +38,8 @@ const PROCESS_START_LIMIT_MS = 120_000;
 const LINGER_LIMIT_MS = 2000;
 const OK = 200;
 const OUT_OF_MEMORY = 507;
+/** Of what takes all that comes. */
+const FREE_FLOW: ReplyFlow = { pause: () => {}, resume: () => {} };
 
 /**
  * TorchServe's unmodified Python worker behind the pool's interface: a process that loads an archive and answers batches
@@ -54,9 +60,8 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
   #socket: Socket | undefined;
   /** Why this side gave the worker up. */
   #failure: MarlineError | undefined;
-  #batch: PythonBatch | undefined;
+  readonly #runs: RunsUnderWay;
   #settleStart: (outcome: StartOutcome<Info>) => void = () => {};
-  #finishRun: () => void = () => {};
   /** The one timer that runs: the limit of the start, or of the end. */
   #cancelTimer: () => void = () => {};
 
@@ -65,13 +70,14 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#log = new WorkerLog(options.events, this.#clock);
-    this.#process = new PythonProcess(options, {
+    this.#process = new PythonProcess({ ...options, async: options.async !== undefined }, {
       connected: (socket) => this.#connected(socket),
       line: (stream, text) => this.#log.line(stream, text),
       exited: (error) => this.#exited(error),
     });
+    this.#runs = new RunsUnderWay(options.async, this.#clock, () => this.#silent());
     this.#reader = new ReplyReader(
-      { maxBodyBytes: options.maxResponseSize, maxPredictions: () => this.#batch?.size ?? 0 },
+      { maxBodyBytes: options.maxResponseSize, maxPredictions: () => this.#runs.mostPredictions },
       (reply) => this.#received(reply),
     );
     this.#ended = new Promise((resolve) => {
@@ -86,6 +92,10 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
 
   get state(): WorkerState {
     return this.#state;
+  }
+
+  get capacity(): number {
+    return this.#options.async?.capacity ?? 1;
   }
 
   start(model: Model): Promise<StartOutcome<Info>> {
@@ -143,12 +153,11 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
       case 'starting':
         this.#loaded(reply);
         break;
+      case 'idle':
       case 'busy':
       case 'stopping':
-        if (this.#batch?.reply(reply, this.#clock.now()) === true) this.#runDone();
+        if (this.#runs.reply(reply)) this.#runDone();
         break;
-      case 'idle':
-        throw unexpected('a reply to no request');
       case 'created':
       case 'quarantined':
       case 'stopped':
@@ -174,7 +183,7 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
 
   run(items: readonly BatchItem[], sink: BatchSink): Promise<void> {
     const socket = this.#socket;
-    const batch = new PythonBatch(items, sink, this.#flow(), this.#clock.now());
+    const batch = this.#batchOf(items, sink);
     if (this.#state !== 'idle' || socket === undefined) {
       const reason = `Worker ${this.id} was given a batch while it was ${this.#state}.`;
       batch.failRest(new MarlineError('INTERNAL', { reason }));
@@ -182,15 +191,20 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     }
     const frame = batch.frameOf(items);
     if (frame === undefined) return Promise.resolve();
-    this.#state = 'busy';
-    this.#batch = batch;
+    const over = this.#runs.begin(batch);
+    if (this.#runs.size >= this.capacity) this.#state = 'busy';
     socket.write(frame);
-    return new Promise((resolve) => {
-      this.#finishRun = resolve;
-    });
+    return over;
   }
 
-  #flow() {
+  #batchOf(items: readonly BatchItem[], sink: BatchSink): PythonBatch {
+    const now = this.#clock.now();
+    if (this.#options.async === undefined) return new PythonBatch(items, sink, this.#flow(), now);
+    // What holds the replies of one batch back would hold back those of all the others.
+    return new PythonBatch(items, new PartBuffer(sink, this.#options.maxResponseSize), FREE_FLOW, now);
+  }
+
+  #flow(): ReplyFlow {
     return {
       pause: () => {
         this.#reader.pause();
@@ -204,20 +218,24 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
   }
 
   #runDone(): void {
-    this.#batch = undefined;
     if (this.#state === 'busy') this.#state = 'idle';
-    else this.#close();
-    this.#finishRun();
+    else if (this.#state === 'stopping' && this.#runs.size === 0) this.#close();
+  }
+
+  #silent(): void {
+    const reason = 'The worker said nothing any more, neither to the oldest request nor to those after it.';
+    this.#failure ??= new MarlineError('WORKER_DIED', {}, { cause: new Error(reason) });
+    this.#process.kill();
   }
 
   cancel(itemId: string): void {
-    this.#batch?.cancel(itemId);
+    this.#runs.cancel(itemId);
   }
 
   quarantine(error: MarlineError): Promise<void> {
     if (this.#state !== 'quarantined' && this.#state !== 'stopped') {
       this.#giveUp('quarantined', error);
-      this.#batch?.failRest(error);
+      this.#runs.failRest(error);
     }
     return this.#ended;
   }
@@ -230,11 +248,9 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
         this.#giveUp('stopping', new MarlineError('SHUTTING_DOWN'));
         break;
       case 'idle':
-        this.#state = 'stopping';
-        this.#close();
-        break;
       case 'busy':
         this.#state = 'stopping';
+        if (this.#runs.size === 0) this.#close();
         break;
       case 'quarantined':
       case 'stopping':
@@ -276,9 +292,7 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     this.#cancelTimer();
     this.#log.flush();
     this.#settleStart({ kind: 'transient', error });
-    this.#batch?.failRest(error);
-    this.#batch = undefined;
-    this.#finishRun();
+    this.#runs.end(error);
     this.#resolveEnded();
     if (before === 'idle' || before === 'busy') this.#options.events.exited(error);
   }
