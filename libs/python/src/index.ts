@@ -13,4 +13,5 @@ export {
   type Interpreter,
 } from './interpreter.js';
 export type { LoadRequest } from './protocol.js';
+export type { RankGroup } from './torchrun.js';
 export { PythonWorker, type PythonWorkerOptions } from './python-worker.js';

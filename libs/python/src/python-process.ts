@@ -1,37 +1,38 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { MarlineError, messageOf } from '#libs/common';
 import { usableInterpreter } from './interpreter.js';
 import { isMetricLine } from './metric-line.js';
 import { OutputLines } from './output-lines.js';
+import type { RankGroup } from './torchrun.js';
+import { workerArguments, type WorkerAddress } from './worker-command.js';
+import { workerEnv, type EnvOptions } from './worker-env.js';
 import { isReadyLine, isRoutine } from './worker-lines.js';
-import { visibleEnv } from './worker-env.js';
+import { freePorts, rankAddress } from './worker-socket.js';
 
-/** How a worker process is started. */
-export interface PythonProcessOptions {
+/** How a worker process is started. It works in the folder of the archive, and finds its modules there. */
+export interface PythonProcessOptions extends EnvOptions {
   readonly id: number;
   /** A path, or a name that the system looks up. */
   readonly interpreter: string;
-  /** The unpacked archive: the process works there, and finds its modules there. */
-  readonly archiveDir: string;
-  /** Variables of this process's environment that the worker sees beside those that Python needs. */
-  readonly env: readonly string[];
   readonly socket: 'unix' | 'tcp';
   /** Starts a worker that reads on while its handler, a coroutine, is at work. */
   readonly async?: boolean;
-  /** False leaves JSON and texts to the handler as the bytes that they came as. */
-  readonly decodeInputRequest: boolean;
-  /** Memory that the process may take in all, in MB; without a limit by default. Counts on Linux only. */
+  /** Present for a worker that is a group of processes. */
+  readonly group?: RankGroup;
+  /** The yaml file of metrics that a handler finds in its context; that of the `torchserve` package by default. */
+  readonly metricsConfig?: string;
+  /** Memory that one process may take, in MB; without a limit by default. Counts on Linux only. */
   readonly memoryLimitMb?: number;
 }
 
 /** What a process tells the one who started it. */
 export interface PythonProcessEvents {
-  /** It accepted the connection: frames may be sent. */
-  connected(socket: Socket): void;
+  /** Every rank accepted its connection, in their order: frames may be sent. */
+  connected(sockets: readonly Socket[]): void;
   line(stream: 'stdout' | 'stderr', text: string): void;
   /** It is gone, and all that it printed was told. `error` says how it ended, with the cause. */
   exited(error: MarlineError): void;
@@ -51,17 +52,6 @@ const DRAIN_LIMIT_MS = 1000;
 /** What a shell calls an end by SIGKILL; TorchServe takes it for a lack of memory. */
 const KILLED = 128 + 9;
 const INSUFFICIENT_STORAGE = 507;
-/** The kernel ends the worker when this process ends, however that happens. Then it limits itself and becomes the worker. */
-const BOOT = `
-import ctypes, os, resource, signal, sys
-parent, limit = int(sys.argv[1]), int(sys.argv[2])
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != parent:
-    sys.exit(1)
-if limit > 0:
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-os.execv(sys.executable, [sys.executable] + sys.argv[3:])`;
-
 /** Processes that run: none may outlive this one, not even one that hangs in a handler. */
 const running = new Set<PythonProcess>();
 const killAll = () => {
@@ -69,19 +59,21 @@ const killAll = () => {
 };
 
 /**
- * One process of TorchServe's unmodified `ts/model_service_worker.py`: its start, its socket in a folder of its own, its
- * output and its end. It leads a group of its own, so that what a handler started ends with it.
+ * One process of TorchServe's unmodified `ts/model_service_worker.py`, or torchrun with several of them: its start, its sockets
+ * in a folder of its own, its output and its end. It leads a group of its own, so that what a handler started ends with it.
  */
 export class PythonProcess {
   readonly #options: PythonProcessOptions;
   readonly #events: PythonProcessEvents;
   #child: ChildProcess | undefined;
-  #socket: Socket | undefined;
+  readonly #sockets: Socket[] = [];
+  /** The groups that ranks lead: torchrun gives each a session of its own. */
+  #rankPids: readonly number[] = [];
   #folder: string | undefined;
   #lastWords = '';
   /** It was ended from here, so the signal tells nothing. */
   #killed = false;
-  #isReady = false;
+  #ready = 0;
   #exited = false;
 
   constructor(options: PythonProcessOptions, events: PythonProcessEvents) {
@@ -96,39 +88,31 @@ export class PythonProcess {
 
   /** @throws MarlineError `RUNTIME_UNSUPPORTED`, `OPTIONS_INVALID`, `WORKER_DIED` when the process cannot be started */
   async start(): Promise<void> {
-    const { interpreter, memoryLimitMb, archiveDir, env, decodeInputRequest, async } = this.#options;
+    const { interpreter, memoryLimitMb, archiveDir, metricsConfig, async, group } = this.#options;
     if (memoryLimitMb !== undefined && memoryLimitMb < LEAST_MEMORY_MB) {
       const reason = `A Python worker needs a memoryLimitMb of at least ${LEAST_MEMORY_MB}, because PyTorch alone takes half of it; got ${memoryLimitMb}.`;
       throw new MarlineError('OPTIONS_INVALID', { reason });
     }
     const { command, torchServeDir } = await usableInterpreter(interpreter);
     if (this.#killed) throw new MarlineError('SHUTTING_DOWN');
-    const address = await this.#address();
-    const script = [
-      join(torchServeDir, 'model_service_worker.py'),
-      ...('path' in address
-        ? ['--sock-type', 'unix', '--sock-name', address.path]
-        : ['--sock-type', 'tcp', '--port', String(address.port)]),
-      '--metrics-config',
-      join(torchServeDir, 'configs', 'metrics.yaml'),
-      ...(async === true ? ['--async'] : []),
-    ];
-    const limitBytes = Math.floor((memoryLimitMb ?? 0) * BYTES_PER_MB);
-    const boot = ['-I', '-S', '-c', BOOT, String(process.pid), String(limitBytes)];
-    this.#child = spawn(command, process.platform === 'linux' ? [...boot, ...script] : script, {
+    const folder = mkdtempSync(join(tmpdir(), 'marline-py-'));
+    this.#folder = folder;
+    const address = await this.#address(folder);
+    const args = workerArguments({
+      interpreter: command,
+      torchServeDir,
+      address,
+      metricsConfig,
+      async,
+      group,
+      folder,
+      limitBytes: Math.floor((memoryLimitMb ?? 0) * BYTES_PER_MB),
+    });
+    this.#child = spawn(command, args, {
       cwd: archiveDir,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: {
-        ...visibleEnv(env),
-        PYTHONPATH: pythonPath(archiveDir, torchServeDir),
-        // The unpacked archive is shared by all who serve it.
-        PYTHONDONTWRITEBYTECODE: '1',
-        PYTHONUNBUFFERED: '1',
-        TS_DECODE_INPUT_REQUEST: String(decodeInputRequest),
-        TS_IPEX_ENABLE: 'false',
-        TS_IPEX_GPU_ENABLE: 'false',
-      },
+      env: workerEnv(this.#options, torchServeDir),
     });
     this.#listen(this.#child, address);
   }
@@ -142,14 +126,18 @@ export class PythonProcess {
   /** Ends the connection: a worker that is idle ends itself then, unless it is an asynchronous one, whose threads would stay. */
   close(): void {
     this.#killed = true;
-    if (this.#socket === undefined || this.#options.async === true) this.#signalGroup();
-    else this.#socket.destroy();
+    if (this.#sockets.length === 0 || this.#options.async === true) this.#signalGroup();
+    else for (const socket of this.#sockets) socket.destroy();
   }
 
-  async #address(): Promise<{ readonly path: string } | { readonly port: number }> {
-    if (this.#options.socket === 'tcp') return { port: await freePort() };
-    this.#folder = mkdtempSync(join(tmpdir(), 'marline-py-'));
-    const path = join(this.#folder, `.ts.sock.${this.#options.id}`);
+  get #rankCount(): number {
+    return this.#options.group?.ranks ?? 1;
+  }
+
+  async #address(folder: string): Promise<WorkerAddress> {
+    const { id, socket } = this.#options;
+    if (socket === 'tcp') return { port: await freePorts(this.#rankCount) };
+    const path = join(folder, `.ts.sock.${id}`);
     if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return { path };
     this.#removeFolder();
     throw new MarlineError('OPTIONS_INVALID', {
@@ -157,7 +145,7 @@ export class PythonProcess {
     });
   }
 
-  #listen(child: ChildProcess, address: { path: string } | { port: number }): void {
+  #listen(child: ChildProcess, address: WorkerAddress): void {
     if (running.size === 0) process.on('exit', killAll);
     running.add(this);
     const stdout = new OutputLines((text) => this.#line('stdout', text, address));
@@ -185,37 +173,46 @@ export class PythonProcess {
     });
   }
 
-  #line(stream: 'stdout' | 'stderr', text: string, address: { path: string } | { port: number }): void {
+  #line(stream: 'stdout' | 'stderr', text: string, address: WorkerAddress): void {
     if (this.#exited) return;
-    if (!this.#isReady && stream === 'stdout' && isReadyLine(text)) {
-      this.#isReady = true;
-      this.#connect(address);
+    if (this.#ready < this.#rankCount && stream === 'stdout' && isReadyLine(text)) {
+      this.#ready += 1;
+      if (this.#ready === this.#rankCount) this.#connect(address);
     }
     if (!isRoutine(text) && !isMetricLine(text))
       this.#lastWords = `${this.#lastWords}\n${text}`.slice(-MAX_LAST_WORDS);
     this.#events.line(stream, text);
   }
 
-  #connect(address: { path: string } | { port: number }): void {
-    const socket = connect('path' in address ? address : { ...address, host: '127.0.0.1' });
-    this.#socket = socket;
-    socket.setNoDelay(true);
-    // That it is gone is told by its exit.
-    socket.on('error', () => {});
-    socket.once('close', () => {
-      setTimeout(() => this.kill(), LINGER_LIMIT_MS).unref();
-    });
-    socket.once('connect', () => this.#events.connected(socket));
+  #connect(address: WorkerAddress): void {
+    if (this.#options.group !== undefined) this.#rankPids = childrenOf(this.pid);
+    let missing = this.#rankCount;
+    for (let rank = 0; rank < this.#rankCount; rank += 1) {
+      const socket = connect(rankAddress(address, rank));
+      this.#sockets.push(socket);
+      socket.setNoDelay(true);
+      // That it is gone is told by its exit.
+      socket.on('error', () => {});
+      socket.once('close', () => {
+        setTimeout(() => this.kill(), LINGER_LIMIT_MS).unref();
+      });
+      socket.once('connect', () => {
+        missing -= 1;
+        if (missing === 0) this.#events.connected(this.#sockets);
+      });
+    }
   }
 
   #signalGroup(): void {
     const { pid } = this;
     // Later the number may be another's.
     if (pid === undefined || this.#exited) return;
-    try {
-      process.kill(-pid, 'SIGKILL');
-    } catch {
-      // It is gone already.
+    for (const leader of [pid, ...this.#rankPids]) {
+      try {
+        process.kill(-leader, 'SIGKILL');
+      } catch {
+        // It is gone already.
+      }
     }
   }
 
@@ -228,7 +225,7 @@ export class PythonProcess {
     this.#exited = true;
     running.delete(this);
     if (running.size === 0) process.off('exit', killAll);
-    this.#socket?.destroy();
+    for (const socket of this.#sockets) socket.destroy();
     this.#removeFolder();
     this.#events.exited(this.#death(code, signal));
   }
@@ -245,23 +242,12 @@ export class PythonProcess {
   }
 }
 
-/** Where Python looks for modules: as TorchServe's front end sets it. */
-function pythonPath(archiveDir: string, torchServeDir: string): string {
-  const home = dirname(torchServeDir);
-  const installed = /(site|dist)-packages$/.test(home);
-  return [process.env['PYTHONPATH'], realpathSync(archiveDir), installed ? undefined : home]
-    .filter((path) => path !== undefined && path !== '')
-    .join(delimiter);
-}
-
-/** A port that was free a moment ago: a worker can only be told which one to take. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
+/** The processes that `pid` has started; none where the system does not tell. */
+function childrenOf(pid: number | undefined): number[] {
+  try {
+    const listed = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    return listed === '' ? [] : listed.split(' ').map(Number);
+  } catch {
+    return [];
+  }
 }

@@ -10,7 +10,7 @@ import {
 import type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from '#libs/pool';
 import { PartBuffer } from './part-buffer.js';
 import { encodeLoad, type LoadRequest } from './protocol.js';
-import { PythonBatch, type ReplyFlow } from './python-batch.js';
+import { PythonBatch, unexpected, type ReplyFlow } from './python-batch.js';
 import { PythonProcess, type PythonProcessOptions } from './python-process.js';
 import { ReplyReader, type Reply } from './reply-reader.js';
 import { RunsUnderWay, type AsyncRuns } from './runs-under-way.js';
@@ -57,7 +57,9 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
   #resolveEnded: () => void = () => {};
   #state: WorkerState = 'created';
   #load: LoadRequest | undefined;
-  #socket: Socket | undefined;
+  /** One for each rank. */
+  #sockets: readonly Socket[] = [];
+  #ranksToLoad = 0;
   /** Why this side gave the worker up. */
   #failure: MarlineError | undefined;
   readonly #runs: RunsUnderWay;
@@ -71,7 +73,7 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     this.#clock = options.clock ?? systemClock;
     this.#log = new WorkerLog(options.events, this.#clock);
     this.#process = new PythonProcess({ ...options, async: options.async !== undefined }, {
-      connected: (socket) => this.#connected(socket),
+      connected: (sockets) => this.#connected(sockets),
       line: (stream, text) => this.#log.line(stream, text),
       exited: (error) => this.#exited(error),
     });
@@ -128,13 +130,26 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     );
   }
 
-  #connected(socket: Socket): void {
+  #connected(sockets: readonly Socket[]): void {
     if (this.#state !== 'starting' || this.#load === undefined) return;
-    this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => this.#guard(() => this.#reader.push(chunk)));
+    this.#sockets = sockets;
+    this.#ranksToLoad = sockets.length;
     this.#cancelTimer();
     if (this.#options.startTimeoutMs > 0) this.#limitStart(this.#options.startTimeoutMs);
-    socket.write(encodeLoad(this.#load));
+    const frame = encodeLoad(this.#load);
+    for (const [rank, socket] of sockets.entries()) {
+      const reader = rank === 0 ? this.#reader : this.#otherReader(rank);
+      socket.on('data', (chunk: Buffer) => this.#guard(() => reader.push(chunk)));
+      socket.write(frame);
+    }
+  }
+
+  /** The other ranks say whether they have loaded, and nothing more. */
+  #otherReader(rank: number): ReplyReader {
+    return new ReplyReader({ maxBodyBytes: 0, maxPredictions: () => 0 }, (reply) => {
+      if (this.#state !== 'starting') throw unexpected(`a reply from rank ${rank}`);
+      this.#loaded(reply);
+    });
   }
 
   /** Anything may arrive from a process in which code of archives runs: what cannot be read ends that worker alone. */
@@ -167,6 +182,8 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
 
   #loaded({ code, message }: Reply): void {
     if (code === OK) {
+      this.#ranksToLoad -= 1;
+      if (this.#ranksToLoad > 0) return;
       this.#state = 'idle';
       this.#cancelTimer();
       this.#settleStart({ kind: 'ready', info: this.#options.info });
@@ -182,9 +199,8 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
   }
 
   run(items: readonly BatchItem[], sink: BatchSink): Promise<void> {
-    const socket = this.#socket;
     const batch = this.#batchOf(items, sink);
-    if (this.#state !== 'idle' || socket === undefined) {
+    if (this.#state !== 'idle') {
       const reason = `Worker ${this.id} was given a batch while it was ${this.#state}.`;
       batch.failRest(new MarlineError('INTERNAL', { reason }));
       return Promise.resolve();
@@ -193,7 +209,8 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     if (frame === undefined) return Promise.resolve();
     const over = this.#runs.begin(batch);
     if (this.#runs.size >= this.capacity) this.#state = 'busy';
-    socket.write(frame);
+    const { group } = this.#options;
+    for (const socket of group?.toAll === false ? this.#sockets.slice(0, 1) : this.#sockets) socket.write(frame);
     return over;
   }
 
@@ -208,10 +225,10 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     return {
       pause: () => {
         this.#reader.pause();
-        this.#socket?.pause();
+        this.#sockets[0]?.pause();
       },
       resume: () => {
-        this.#socket?.resume();
+        this.#sockets[0]?.resume();
         this.#guard(() => this.#reader.resume());
       },
     };
