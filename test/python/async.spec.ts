@@ -6,7 +6,13 @@ import { ServedModel } from '#libs/inference';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
 import { openRegistry, type OpenRegistry } from '../support/open-registry.js';
 import { pythonVenv } from '../support/python-venv.js';
-import { ScriptWorkers, handlersDir, isAlive, type ScriptOptions, type ScriptWorker } from './python-workers.js';
+import {
+  ScriptWorkers,
+  handlersDir,
+  isAlive,
+  type ScriptOptions,
+  type ScriptWorker,
+} from './python-workers.js';
 
 const { python, missing } = await pythonVenv();
 if (missing !== undefined) console.warn(`No asynchronous Python worker is tried: ${missing}.`);
@@ -105,7 +111,11 @@ describe.skipIf(python === undefined)('an asynchronous Python worker', () => {
     const sink = new CollectingSink();
     await Promise.all(begin(worker, sink, 'block', 'waits for it'));
     for (const id of ['block', 'waits for it'])
-      expect(sink.errors.get(id)).toMatchObject({ code: 'WORKER_DIED', status: 500, message: 'Worker died.' });
+      expect(sink.errors.get(id)).toMatchObject({
+        code: 'WORKER_DIED',
+        status: 500,
+        message: 'Worker died.',
+      });
     expect([worker.state, workers.exits]).toMatchObject(['stopped', [{ code: 'WORKER_DIED' }]]);
   });
 

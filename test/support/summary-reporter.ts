@@ -11,6 +11,8 @@ export default class SummaryReporter implements Reporter {
     }
     count.failed += unhandled.length + count.pending;
     const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : '';
-    process.once('exit', () => process.stdout.write(`${count.passed} passed, ${count.failed} failed${skipped}\n`));
+    process.once('exit', () =>
+      process.stdout.write(`${count.passed} passed, ${count.failed} failed${skipped}\n`),
+    );
   }
 }

@@ -14,6 +14,7 @@ export {
 } from './manifest.js';
 export { parseModelConfig, type ModelConfig } from './model-config.js';
 export type { EngineConfig } from './engine-config.js';
+export type { TorchrunConfig } from './torchrun-config.js';
 export type { ModelArchive } from './model-archive.js';
 export type { ArchiveLimits } from './archive-limits.js';
 export { ContentCache, type HeldContent } from './content-cache.js';

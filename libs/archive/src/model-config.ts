@@ -4,6 +4,7 @@ import { parseDocument } from 'yaml';
 import { messageOf } from '#libs/common';
 import { readEngineConfig, type EngineConfig } from './engine-config.js';
 import type { Manifest } from './manifest.js';
+import { readTorchrun, type TorchrunConfig } from './torchrun-config.js';
 
 /**
  * What `model-config.yaml` says, sanitised as TorchServe's front end does: a value of the wrong type or
@@ -21,7 +22,7 @@ export interface ModelConfig {
   readonly startupTimeout?: number;
   readonly deviceType?: 'cpu' | 'gpu';
   readonly deviceIds?: readonly number[];
-  readonly parallelType?: string;
+  readonly parallelType?: 'pp' | 'tp' | 'pptp' | 'custom';
   readonly parallelLevel?: number;
   /** Seconds. */
   readonly maxRetryTimeoutInSec?: number;
@@ -36,6 +37,7 @@ export interface ModelConfig {
   readonly maxNumSequence?: number;
   readonly asyncCommunication?: boolean;
   readonly useVenv?: boolean;
+  readonly torchrun?: TorchrunConfig;
   /** What stands under `marline`: how this server runs the model. TorchServe ignores it. */
   readonly engine: EngineConfig;
   /** The whole document as plain data; `{}` without a configuration file. */
@@ -76,7 +78,7 @@ const BOOLEANS: readonly KeyOf<boolean>[] = [
   'asyncCommunication',
   'useVenv',
 ];
-const PARALLEL_TYPES = ['pp', 'tp', 'pptp', 'custom'];
+const PARALLEL_TYPES = ['pp', 'tp', 'pptp', 'custom'] as const;
 const LARGEST_INTEGER = 2 ** 31 - 1;
 const LARGEST_FILE_BYTES = 256 * 1024;
 const NO_CONFIG: ModelConfig = { engine: {}, raw: {}, warnings: [] };
@@ -148,13 +150,17 @@ function sanitise(raw: Record<string, unknown>): ModelConfig {
     else leaveOut('deviceIds', 'it must be a list of integers, none below 0');
   }
   if (given('parallelType') && raw['parallelType'] !== '') {
-    const type = String(raw['parallelType']);
-    if (PARALLEL_TYPES.includes(type)) settings.parallelType = type;
+    const asked = String(raw['parallelType']).toLowerCase();
+    const type = PARALLEL_TYPES.find((known) => known === asked);
+    if (type !== undefined) settings.parallelType = type;
     else leaveOut('parallelType', `it must be one of ${PARALLEL_TYPES.join(', ')}`);
   }
   const torchrun = raw['torchrun'];
-  if (isMap(torchrun) && isInteger(torchrun['nproc-per-node']))
-    settings.parallelLevel = torchrun['nproc-per-node'];
+  if (isMap(torchrun)) {
+    if (isInteger(torchrun['nproc-per-node'])) settings.parallelLevel = torchrun['nproc-per-node'];
+    const group = readTorchrun(torchrun, leaveOut);
+    if (Object.keys(group).length > 0) settings.torchrun = group;
+  }
   const engine = readEngineConfig(raw['marline'], leaveOut);
   return { ...settings, engine, raw, warnings };
 }

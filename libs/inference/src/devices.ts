@@ -95,6 +95,8 @@ export interface DeviceWish {
   readonly devices?: readonly Device[];
   /** Workers that each of `devices` gets before the next one is used; 1 by default. */
   readonly instancesPerDevice?: number;
+  /** GPUs that each worker takes, one after the other in the list; with it TorchServe's rules place also what has `devices`. */
+  readonly gpusPerWorker?: number;
 }
 
 /**
@@ -116,22 +118,51 @@ export class DevicePlacer {
   }
 
   /**
-   * The device of a new worker; one that is restarted keeps the device it had.
+   * The device of a new worker, its first one where it takes several; one that is restarted keeps what it had.
    * @param model stands for the model version: the same object for all its workers, for lists are counted per version
    */
   assign(wish: DeviceWish, model: object): Device {
+    if (wish.gpusPerWorker !== undefined) return this.#nextBlock(wish, wish.gpusPerWorker, model);
     if (wish.devices !== undefined) return this.#emptiest(wish.devices, wish.instancesPerDevice ?? 1, model);
     const count = this.#gpus.length;
     if (wish.deviceType === 'cpu' || count === 0) return this.#cpu;
-    const chosen = wish.deviceIds?.map((id) => this.#gpus[id]) ?? [];
-    // A list with one id that does not exist is ignored as a whole, as TorchServe does.
-    if (chosen.length > 0 && !chosen.includes(undefined)) {
+    const chosen = this.#chosen(wish);
+    if (chosen !== undefined) {
       const turn = this.#perModel.get(model) ?? 0;
       this.#perModel.set(model, turn + 1);
       return chosen[turn % chosen.length] ?? this.#cpu;
     }
     this.#last = (this.#last + 1) % count;
     return this.#gpus[this.#last] ?? this.#cpu;
+  }
+
+  /** The GPUs of a worker that takes several, from its first one on. */
+  block(wish: DeviceWish, first: Device): Device[] {
+    const gpus = this.#listed(wish);
+    const start = gpus.indexOf(first);
+    if (start === -1) return [];
+    return Array.from(
+      { length: Math.min(wish.gpusPerWorker ?? 1, gpus.length) },
+      (_, at) => gpus[(start + at) % gpus.length] ?? first,
+    );
+  }
+
+  #nextBlock(wish: DeviceWish, size: number, model: object): Device {
+    const gpus = wish.deviceType === 'cpu' ? [] : this.#listed(wish);
+    const turn = this.#perModel.get(model) ?? 0;
+    this.#perModel.set(model, turn + 1);
+    return gpus[(turn * size) % gpus.length] ?? this.#cpu;
+  }
+
+  /** The GPUs that workers which take several are given, in this order. */
+  #listed(wish: DeviceWish): readonly Device[] {
+    return wish.devices?.filter(({ kind }) => kind === 'gpu') ?? this.#chosen(wish) ?? this.#gpus;
+  }
+
+  /** TorchServe's list; one with an id that does not exist is ignored as a whole, as it does. */
+  #chosen({ deviceIds = [] }: DeviceWish): readonly Device[] | undefined {
+    const chosen = deviceIds.flatMap((id) => this.#gpus[id] ?? []);
+    return chosen.length > 0 && chosen.length === deviceIds.length ? chosen : undefined;
   }
 
   /** The worker that was given this device is gone for good. */

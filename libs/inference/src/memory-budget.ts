@@ -33,13 +33,20 @@ export interface Footprint {
  */
 export function footprintOf(
   modelBytes: number,
-  settings: Pick<ModelSettings, 'isolation' | 'deviceType' | 'memoryLimitMb' | 'runsPython'>,
+  settings: Pick<ModelSettings, 'isolation' | 'deviceType' | 'memoryLimitMb' | 'runsPython' | 'parallelism'>,
   shareWeightsAboveBytes: number,
 ): Footprint {
-  const { isolation, deviceType, memoryLimitMb, runsPython } = settings;
+  const { isolation, deviceType, memoryLimitMb, runsPython, parallelism } = settings;
   const own = WORKER_BYTES[isolation];
   const limit = memoryLimitMb === undefined ? Infinity : memoryLimitMb * MB;
-  if (runsPython) return { sharedBytes: 0, workerBytes: Math.min(limit, PYTHON_BYTES + modelBytes) };
+  if (runsPython) {
+    // The processes of a group have the model between them.
+    const processes = parallelism === undefined || parallelism.type === 'custom' ? 1 : parallelism.level;
+    return {
+      sharedBytes: 0,
+      workerBytes: Math.min(limit * processes, PYTHON_BYTES * processes + modelBytes),
+    };
+  }
   // The shared form is laid out for the CPU.
   const shared = modelBytes > 0 && modelBytes >= shareWeightsAboveBytes && deviceType === 'cpu';
   const model = shared

@@ -91,11 +91,13 @@ export class ModelLoader {
     const { plan, settings } = this.#model;
     const device = this.#host.workers.place(settings, this.#ref);
     const gpuId = device.kind === 'gpu' ? device.index : null;
+    const gpus = this.#host.workers.gpus(settings, device).map(({ index }) => index);
     const model: WorkerModel = {
-      setup: this.setup(gpuId),
+      setup: this.setup(gpus.length > 0 ? 0 : gpuId),
       handler: plan.runs === 'worker' ? plan.handler : { kind: 'none' },
       session: this.#session(device, gpuId),
       skipsWarmUp: others && device.kind === 'cpu',
+      ...(gpus.length > 0 && { gpus }),
     };
     this.#devices.set(model, device);
     return model;

@@ -2,12 +2,15 @@ import { MarlineError } from '#libs/common';
 import type { ModelArchive, ModelConfig } from '#libs/archive';
 import type { Device } from './devices.js';
 import type { InferenceOptions } from './inference.options.js';
+import { parallelismOf, parallelWorkers, type Parallelism } from './parallelism.js';
 import { placementOf, type Placement } from './placement.js';
 
 /** The settings of one model version that are in force. Names and units are TorchServe's, as describe shows them. */
 export interface ModelSettings {
   readonly minWorkers: number;
   readonly maxWorkers: number;
+  /** Workers that there are devices for; `Infinity` where they share them. */
+  readonly workerRoom: number;
   readonly batchSize: number;
   /** Milliseconds that a batch may wait to fill; see {@link ModelSettings.waitsForBatch}. */
   readonly maxBatchDelay: number;
@@ -28,6 +31,8 @@ export interface ModelSettings {
   readonly placement: Placement;
   /** True when Python workers serve the version. */
   readonly runsPython: boolean;
+  /** Present when one worker is several, of Python archives only. */
+  readonly parallelism?: Parallelism;
   /** Where the workers live. */
   readonly isolation: 'thread' | 'process' | 'none';
   /** Threads of one run inside ONNX Runtime. */
@@ -94,13 +99,18 @@ export function resolveSettings(
 ): ModelSettings {
   const { config, manifest } = archive;
   const { engine } = config;
-  const placement = placementOf(config, machine.devices);
+  const parallelism = runsPython ? parallelismOf(config) : undefined;
+  const placement = {
+    ...placementOf(config, machine.devices),
+    ...(parallelism && { gpusPerWorker: parallelism.level }),
+  };
+  const room = parallelism ? parallelWorkers(parallelism, placement, machine.devices) : Infinity;
   // Python has a process of its own, whatever is asked for.
   const isolation = runsPython ? 'process' : (engine.isolation ?? 'thread');
   const hasFile = Object.keys(config.raw).length > 0;
   const batchDelay = request.maxBatchDelay ?? (config.maxBatchDelay === 0 ? undefined : config.maxBatchDelay);
   return {
-    ...withinIsolation(isolation, workerRange(request, config, options, machine, placement)),
+    ...within(room, withinIsolation(isolation, workerRange(request, config, options, machine, placement))),
     batchSize:
       request.batchSize ??
       config.batchSize ??
@@ -121,6 +131,8 @@ export function resolveSettings(
     deviceIds: placement.deviceIds,
     placement,
     runsPython,
+    ...(parallelism && { parallelism }),
+    workerRoom: room,
     isolation,
     intraOpThreads: engine.intraOpThreads ?? options.intraOpThreads,
     scaleUpQueueMs: engine.scaleUpQueueMs ?? DEFAULT_SCALE_UP_QUEUE_MS,
@@ -182,14 +194,18 @@ function withinIsolation(
   isolation: ModelSettings['isolation'],
   { minWorkers, maxWorkers }: WorkerRange,
 ): WorkerRange {
-  const most = isolation === 'none' ? 1 : MAX_WORKERS;
+  return within(isolation === 'none' ? 1 : MAX_WORKERS, { minWorkers, maxWorkers });
+}
+
+function within(most: number, { minWorkers, maxWorkers }: WorkerRange): WorkerRange {
   return { minWorkers: Math.min(minWorkers, most), maxWorkers: Math.min(maxWorkers, most) };
 }
 
 /**
- * The settings after a scale call; with `isolation: none` one worker is the most.
+ * The settings after a scale call; with `isolation: none` one worker is the most, else as many as there are devices for.
  * @throws MarlineError `BAD_REQUEST` when the range is empty, or for more workers than one version may have
  */
 export function withWorkers(settings: ModelSettings, minWorkers: number, maxWorkers: number): ModelSettings {
-  return { ...settings, ...withinIsolation(settings.isolation, workersBetween(minWorkers, maxWorkers)) };
+  const range = withinIsolation(settings.isolation, workersBetween(minWorkers, maxWorkers));
+  return { ...settings, ...within(settings.workerRoom, range) };
 }

@@ -1,17 +1,22 @@
+import type { ModelArchive } from '#libs/archive';
 import type { PoolWorker, WorkerEvents } from '#libs/pool';
-import { PythonWorker, interpreterCommand } from '#libs/python';
+import { PythonWorker, interpreterCommand, type RankGroup } from '#libs/python';
 import type { InferenceOptions } from './inference.options.js';
 import type { RuntimeModel } from './model-loader.js';
+import type { ModelSettings } from './model-settings.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /** A worker of TorchServe's Python package for one model version. @param handler as the manifest, or a registration, names it */
 export function createPythonWorker(
   id: number,
   events: WorkerEvents,
-  { archive, settings }: RuntimeModel,
+  { name, archive, settings }: RuntimeModel,
   handler: string,
   options: InferenceOptions,
 ): PoolWorker<WorkerModel, WorkerReady> {
+  const { config } = archive;
+  const group = rankGroup(settings, archive, `${name}_${id}`);
+  const threads = group === undefined ? undefined : (config.torchrun?.ompNumberThreads ?? 1);
   return new PythonWorker<WorkerModel, WorkerReady>({
     id,
     events,
@@ -23,9 +28,15 @@ export function createPythonWorker(
     memoryLimitMb: settings.memoryLimitMb,
     startTimeoutMs: Math.max(0, settings.startupTimeout * 1000),
     maxResponseSize: options.maxResponseSize,
-    ...(settings.config.asyncCommunication === true && {
-      async: { capacity: settings.jobQueueSize, silenceLimitMs: Math.max(0, settings.responseTimeout * 1000) },
+    ...(config.asyncCommunication === true && {
+      async: {
+        capacity: settings.jobQueueSize,
+        silenceLimitMs: Math.max(0, settings.responseTimeout * 1000),
+      },
     }),
+    ...(group && { group }),
+    ...(threads !== undefined && { threads }),
+    visibleDevices: ({ gpus }) => gpus && visibleDevices(gpus, process.env['CUDA_VISIBLE_DEVICES']),
     loadRequest: ({ setup: { modelName, systemProperties } }) => ({
       modelName,
       handler,
@@ -38,4 +49,33 @@ export function createPythonWorker(
     // Only the handler knows what it takes and gives.
     info: { inputs: [], outputs: [] },
   });
+}
+
+/** What torchrun is told; `undefined` for a worker of one process. */
+function rankGroup(
+  { parallelism }: ModelSettings,
+  { config: { torchrun = {} } }: ModelArchive,
+  name: string,
+): RankGroup | undefined {
+  if (parallelism === undefined || parallelism.type === 'custom') return undefined;
+  return {
+    name,
+    ranks: parallelism.level,
+    toAll: parallelism.type !== 'pp',
+    nodes: torchrun.nnodes,
+    rendezvousBackend: torchrun.rdzvBackend,
+    rendezvousEndpoint: torchrun.rdzvEndpoint,
+    masterAddress: torchrun.masterAddr,
+    masterPort: torchrun.masterPort,
+  };
+}
+
+/**
+ * What `CUDA_VISIBLE_DEVICES` must be for a process that shall see only these GPUs.
+ * @param gpus counted among those that this process sees
+ * @param ours what the variable is here; its entries need not be numbers
+ */
+export function visibleDevices(gpus: readonly number[], ours: string | undefined): string {
+  const entries = ours?.split(',').map((entry) => entry.trim());
+  return gpus.map((gpu) => entries?.[gpu] ?? String(gpu)).join(',');
 }

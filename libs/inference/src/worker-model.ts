@@ -21,6 +21,8 @@ export interface WorkerModel {
   readonly session: SessionPlan | null;
   /** Takes its first request without a run to warm up: others serve already, and the request itself warms it as well. */
   readonly skipsWarmUp?: boolean;
+  /** The GPUs of a Python worker that takes several, by their numbers; it sees no others and counts them from 0. */
+  readonly gpus?: readonly number[];
 }
 
 /** What it tells when it is ready; empty without a session. */

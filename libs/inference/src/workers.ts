@@ -50,6 +50,11 @@ export class WorkerProvider {
     return this.#placer(settings.runsPython).assign(settings.placement, ref);
   }
 
+  /** All GPUs of a worker that takes several and was given `first`; none for any other, and on the CPU. */
+  gpus({ placement, runsPython }: ModelSettings, first: Device): Device[] {
+    return placement.gpusPerWorker === undefined ? [] : this.#placer(runsPython).block(placement, first);
+  }
+
   /** A worker that had this device is gone for good. */
   leave(device: Device, { runsPython }: ModelSettings, ref: ModelRef): void {
     this.#placer(runsPython).release(device, ref);

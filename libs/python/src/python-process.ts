@@ -14,7 +14,7 @@ import { isReadyLine, isRoutine } from './worker-lines.js';
 import { freePorts, rankAddress } from './worker-socket.js';
 
 /** How a worker process is started. It works in the folder of the archive, and finds its modules there. */
-export interface PythonProcessOptions extends EnvOptions {
+export interface PythonProcessOptions extends Omit<EnvOptions, 'visibleDevices'> {
   readonly id: number;
   /** A path, or a name that the system looks up. */
   readonly interpreter: string;
@@ -86,8 +86,11 @@ export class PythonProcess {
     return this.#child?.pid;
   }
 
-  /** @throws MarlineError `RUNTIME_UNSUPPORTED`, `OPTIONS_INVALID`, `WORKER_DIED` when the process cannot be started */
-  async start(): Promise<void> {
+  /**
+   * @param visibleDevices what `CUDA_VISIBLE_DEVICES` is for it; when absent as for this process
+   * @throws MarlineError `RUNTIME_UNSUPPORTED`, `OPTIONS_INVALID`, `WORKER_DIED` when the process cannot be started
+   */
+  async start(visibleDevices?: string): Promise<void> {
     const { interpreter, memoryLimitMb, archiveDir, metricsConfig, async, group } = this.#options;
     if (memoryLimitMb !== undefined && memoryLimitMb < LEAST_MEMORY_MB) {
       const reason = `A Python worker needs a memoryLimitMb of at least ${LEAST_MEMORY_MB}, because PyTorch alone takes half of it; got ${memoryLimitMb}.`;
@@ -95,9 +98,11 @@ export class PythonProcess {
     }
     const { command, torchServeDir } = await usableInterpreter(interpreter);
     if (this.#killed) throw new MarlineError('SHUTTING_DOWN');
-    const folder = mkdtempSync(join(tmpdir(), 'marline-py-'));
-    this.#folder = folder;
-    const address = await this.#address(folder);
+    const folder = (this.#folder = mkdtempSync(join(tmpdir(), 'marline-py-')));
+    const address = await this.#address(folder).catch((error: unknown) => {
+      this.#removeFolder();
+      throw error;
+    });
     const args = workerArguments({
       interpreter: command,
       torchServeDir,
@@ -112,7 +117,7 @@ export class PythonProcess {
       cwd: archiveDir,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: workerEnv(this.#options, torchServeDir),
+      env: workerEnv({ ...this.#options, visibleDevices }, torchServeDir),
     });
     this.#listen(this.#child, address);
   }
@@ -139,7 +144,6 @@ export class PythonProcess {
     if (socket === 'tcp') return { port: await freePorts(this.#rankCount) };
     const path = join(folder, `.ts.sock.${id}`);
     if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return { path };
-    this.#removeFolder();
     throw new MarlineError('OPTIONS_INVALID', {
       reason: `The path of the worker's socket would be longer than ${MAX_SOCKET_PATH} bytes: set TMPDIR to a shorter path, or pythonSocket to tcp.`,
     });

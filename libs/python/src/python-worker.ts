@@ -25,6 +25,8 @@ export interface PythonWorkerOptions<Model, Info> extends Omit<PythonProcessOpti
   readonly maxResponseSize: number;
   /** What the worker is told of a model. */
   readonly loadRequest: (model: Model) => LoadRequest;
+  /** What `CUDA_VISIBLE_DEVICES` is for the worker; when absent, or without an answer, as for this process. */
+  readonly visibleDevices?: (model: Model) => string | undefined;
   /** What is told of the model when it is ready: the worker itself says nothing. */
   readonly info: Info;
   /** Present for an archive whose handler is a coroutine: the worker takes batches while others are under way. */
@@ -72,11 +74,14 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#log = new WorkerLog(options.events, this.#clock);
-    this.#process = new PythonProcess({ ...options, async: options.async !== undefined }, {
-      connected: (sockets) => this.#connected(sockets),
-      line: (stream, text) => this.#log.line(stream, text),
-      exited: (error) => this.#exited(error),
-    });
+    this.#process = new PythonProcess(
+      { ...options, async: options.async !== undefined },
+      {
+        connected: (sockets) => this.#connected(sockets),
+        line: (stream, text) => this.#log.line(stream, text),
+        exited: (error) => this.#exited(error),
+      },
+    );
     this.#runs = new RunsUnderWay(options.async, this.#clock, () => this.#silent());
     this.#reader = new ReplyReader(
       { maxBodyBytes: options.maxResponseSize, maxPredictions: () => this.#runs.mostPredictions },
@@ -111,7 +116,9 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     this.#limitStart(Math.max(startTimeoutMs, PROCESS_START_LIMIT_MS));
     return new Promise((resolve) => {
       this.#settleStart = resolve;
-      this.#process.start().catch((error: unknown) => this.#notStarted(toMarlineError(error)));
+      this.#process
+        .start(this.#options.visibleDevices?.(model))
+        .catch((error: unknown) => this.#notStarted(toMarlineError(error)));
     });
   }
 
@@ -210,7 +217,8 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
     const over = this.#runs.begin(batch);
     if (this.#runs.size >= this.capacity) this.#state = 'busy';
     const { group } = this.#options;
-    for (const socket of group?.toAll === false ? this.#sockets.slice(0, 1) : this.#sockets) socket.write(frame);
+    for (const socket of group?.toAll === false ? this.#sockets.slice(0, 1) : this.#sockets)
+      socket.write(frame);
     return over;
   }
 

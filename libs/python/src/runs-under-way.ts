@@ -96,8 +96,7 @@ export class RunsUnderWay {
   }
 
   #runOf({ predictions: [first] }: Reply): Run | undefined {
-    if (this.#many !== undefined)
-      return first && this.#runs.find(({ batch }) => batch.has(first.id));
+    if (this.#many !== undefined) return first && this.#runs.find(({ batch }) => batch.has(first.id));
     if (this.#runs[0] === undefined) throw unexpected('a reply to no request');
     return this.#runs[0];
   }

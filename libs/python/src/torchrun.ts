@@ -34,7 +34,9 @@ export function torchrunArguments(group: RankGroup, logDir: string, rank: readon
     `--rdzv-backend=${rendezvousBackend}`,
     ...(endpoint === undefined ? [] : [`--rdzv-endpoint=${endpoint}`]),
     `--rdzv-id=${group.name}`,
-    ...(masterAddress === undefined ? [] : [`--master-addr=${masterAddress}`, `--master-port=${masterPort ?? 0}`]),
+    ...(masterAddress === undefined
+      ? []
+      : [`--master-addr=${masterAddress}`, `--master-port=${masterPort ?? 0}`]),
     // The ranks would be started again without a model: that is the pool's part.
     '--max-restarts=0',
     ...(nodes === 1 ? ['--local-addr=127.0.0.1'] : []),
