@@ -122,8 +122,9 @@ describe.skipIf(python === undefined)('an asynchronous Python worker', () => {
   it('answers what is under way before it stops, and leaves no process', async () => {
     const worker = await started();
     const sink = new CollectingSink();
-    begin(worker, sink, 'sleep 0.3', 'sleep 0.1');
+    const runs = begin(worker, sink, 'sleep 0.3', 'sleep 0.1');
     await worker.stop();
+    await Promise.all(runs);
     expect([sink.answer('sleep 0.3'), sink.answer('sleep 0.1')]).toEqual([
       'sleep 0.3 done',
       'sleep 0.1 done',

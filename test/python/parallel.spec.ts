@@ -135,7 +135,7 @@ describe.skipIf(python === undefined)('a model with parallelType', () => {
     expect(runtime.settings).toMatchObject({ minWorkers: 2, maxWorkers: 2 });
     expect(runtime.workers()).toMatchObject([{ gpuId: 0 }, { gpuId: 2 }]);
     const told = await Promise.all([model.predict(ping), model.predict(ping)]);
-    expect(told.map((one) => one.CUDA_VISIBLE_DEVICES).toSorted()).toEqual(['0,1', '2,3']);
+    expect(new Set(told.map((one) => one.CUDA_VISIBLE_DEVICES))).toEqual(new Set(['0,1', '2,3']));
     expect(told.map(({ gpu }) => gpu)).toEqual([0, 0]);
   });
 

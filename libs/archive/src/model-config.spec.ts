@@ -87,6 +87,17 @@ describe('parseModelConfig', () => {
     expect(Object.keys(config.raw)).toHaveLength(1);
   });
 
+  it('reads what else torchrun is told, and leaves out what could be taken for something else', () => {
+    const { torchrun, warnings } = parseModelConfig(
+      'torchrun: { nproc-per-node: 2, nnodes: 2, rdzv-endpoint: "host:29400", rdzv-backend: "a b", master-port: no, OMP_NUMBER_THREADS: 4 }',
+    );
+    expect(torchrun).toEqual({ nnodes: 2, rdzvEndpoint: 'host:29400', ompNumberThreads: 4 });
+    expect(warnings).toEqual([
+      'torchrun.master-port is ignored: it must be a whole number from 1 to 65535.',
+      'torchrun.rdzv-backend is ignored: it must be a name or an address.',
+    ]);
+  });
+
   it('takes the parallel level from torchrun', () => {
     expect(settings('parallelLevel: 1\ntorchrun: {nproc-per-node: 4}')).toEqual({ parallelLevel: 4 });
   });

@@ -136,6 +136,19 @@ describe('DevicePlacer', () => {
     expect(placer.assign(wish, {})).toBe(gpu0);
   });
 
+  it.each([
+    [{}, ['cuda:0,cuda:1', 'cuda:2,cuda:0', 'cuda:1,cuda:2']],
+    [{ deviceIds: [2, 1] }, ['cuda:2,cuda:1', 'cuda:2,cuda:1']],
+    [{ devices: [gpu1, CPU, gpu0] }, ['cuda:1,cuda:0', 'cuda:1,cuda:0']],
+  ])('gives a worker that takes several one after the other: %j', (asked, expected) => {
+    const placer = new DevicePlacer(INVENTORY);
+    const wish = { deviceType: 'gpu', gpusPerWorker: 2, ...asked } as const;
+    const blocks = expected.map(() => placer.block(wish, placer.assign(wish, model)));
+    expect(blocks.map((block) => block.map(deviceName).join())).toEqual(expected);
+    const onCpu = { deviceType: 'cpu', gpusPerWorker: 2 } as const;
+    expect(placer.block(onCpu, placer.assign(onCpu, model))).toEqual([]);
+  });
+
   it('tells where workers would go without using up a turn', () => {
     const placer = new DevicePlacer(INVENTORY);
     expect(placer.preview({ deviceType: 'gpu' }, 2).map(deviceName)).toEqual(['cuda:1', 'cuda:2']);

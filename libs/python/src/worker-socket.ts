@@ -19,9 +19,9 @@ export async function freePorts(count: number): Promise<number> {
   for (let tries = 1; ; tries += 1) {
     const servers: Server[] = [];
     try {
-      servers.push(await listen(0));
-      const [first] = servers;
-      const { port } = first?.address() as AddressInfo;
+      const first = await listen(0);
+      servers.push(first);
+      const { port } = first.address() as AddressInfo;
       while (servers.length < count) servers.push(await listen(port + servers.length));
       return port;
     } catch (error) {
