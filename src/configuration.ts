@@ -58,6 +58,18 @@ const SETTINGS = {
   memoryBudgetMb: integer('memory_budget_mb', 'Memory for models (MB)', defaults.memoryBudgetMb, 0),
   python: text('python', 'Python executable', defaults.python),
   pythonEnv: list('python_env', 'Environment of Python workers'),
+  blacklistEnvVars: text('blacklist_env_vars', 'Environment hidden from Python workers'),
+  installPyDepPerModel: flag(
+    'install_py_dep_per_model',
+    'Custom python dependency for model allowed',
+    defaults.installPyDepPerModel,
+  ),
+  metricsConfig: text('metrics_config', 'Metrics config'),
+  limitMaxImagePixels: flag(
+    'limit_max_image_pixels',
+    'Limit Maximum Image Pixels',
+    defaults.limitMaxImagePixels,
+  ),
   nativeSockets: flag('use_native_io', 'Unix sockets to Python workers', defaults.pythonSocket === 'unix'),
   maxResponseSize: integer('max_response_size', 'Maximum response size (bytes)', defaults.maxResponseSize),
   decodeInputRequest: flag('decode_input_request', 'Decode input request', defaults.decodeInputRequest),

@@ -109,6 +109,20 @@ describe.skipIf(python === undefined)('a model with a Python handler', () => {
       expect(outcome).toMatchObject({ reason: { code: 'BATCH_LENGTH_MISMATCH' } });
   });
 
+  it('that takes memory without end fails its batch alone, and serves on', async () => {
+    const { runtime, model } = await serve(
+      'grows',
+      'minWorkers: 1\nmaxWorkers: 1\nmarline: { memoryLimitMb: 1024 }',
+    );
+    await expect(model.predict(bytes('grow'))).rejects.toMatchObject({
+      code: 'OUT_OF_RESOURCES',
+      status: 507,
+      message: 'Out of resources',
+    });
+    expect(await model.predict(bytes('next'))).toBe('next done');
+    expect(runtime.status()).toMatchObject({ status: 'ready' });
+  });
+
   it('that does not load says why, and leaves the others alone', async () => {
     await expect(serve('broken', 'minWorkers: 1\nmaxWorkers: 1', 'fails_at_import.py')).rejects.toMatchObject(
       {
@@ -146,6 +160,15 @@ describe.skipIf(python === undefined)('a model with a Python handler', () => {
     expect(described).toEqual([1, 0]);
     expect(told.map(({ gpu }) => gpu).toSorted((a, b) => a - b)).toEqual([0, 1]);
     expect(devices).toEqual(['cpu']);
+  });
+
+  it('may open images of any size when that is allowed', async () => {
+    const free = await openRegistry({ python, decodeInputRequest: false, limitMaxImagePixels: false });
+    await free.pack({ modelName: 'pixels', handler: join(handlersDir, 'script_handler.py') });
+    await free.registry.register({ url: 'pixels.mar', initialWorkers: 1, synchronous: true });
+    const told = await new ServedModel('pixels', free.registry).predict(bytes('where'));
+    await free.close();
+    expect(told).toMatchObject({ limitsPixels: false });
   });
 
   it('brings nothing into the folder that all its servers share', async () => {

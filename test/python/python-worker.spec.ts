@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -106,6 +106,35 @@ describe.skipIf(python === undefined)('a Python worker', () => {
     expect(env).toMatchObject({ A_TOKEN: 'shown', TS_DECODE_INPUT_REQUEST: 'false' });
     expect(env['PYTHONPATH']?.split(':')).toContain(handlersDir);
     expect(env).not.toHaveProperty('A_SECRET');
+  });
+
+  it('never sees a variable that is hidden, whatever else is said', async () => {
+    process.env['A_TOKEN'] = 'shown';
+    const worker = await workers.start({ env: ['A_TOKEN'], hiddenEnv: /^(?:.*TOKEN|HOME)$/ });
+    delete process.env['A_TOKEN'];
+    const { env } = JSON.parse((await ask(worker, 'where')).answers[0] ?? '') as { env: object };
+    expect(env).not.toHaveProperty('A_TOKEN');
+    expect(env).not.toHaveProperty('HOME');
+    expect(env).toHaveProperty('PATH');
+  });
+
+  it('has the metrics of a file of its own', async () => {
+    const metricsConfig = join(temporary, 'metrics.yaml');
+    const metric = '{ name: Temperature, unit: Count, dimensions: [Place] }';
+    writeFileSync(metricsConfig, `dimensions: []\nmodel_metrics: { counter: [${metric}] }\n`);
+    const worker = await workers.start({ metricsConfig });
+    expect((await ask(worker, 'measure Temperature')).answers).toEqual(['measure Temperature done']);
+    await until(() => metrics.some(({ name }) => name === 'Temperature'));
+    expect(metrics.find(({ name }) => name === 'Temperature')).toMatchObject({ value: 3, unit: 'Count' });
+    rmSync(metricsConfig);
+    const usual = await workers.start();
+    expect((await ask(usual, 'measure Temperature')).answers).toEqual(['PREDICTION_FAILED']);
+  });
+
+  it('leaves no core file, in which requests would lie', async () => {
+    const worker = await workers.start();
+    const [hard = ''] = (await ask(worker, 'limits')).answers;
+    expect(JSON.parse(hard)).toEqual(process.platform === 'linux' ? [0, 0] : expect.anything());
   });
 
   it('can be spoken to over TCP', async () => {

@@ -31,6 +31,14 @@ export interface InferenceOptions {
   readonly python: string;
   /** Environment variables that Python workers see beside those that Python itself needs. */
   readonly pythonEnv: readonly string[];
+  /** Variables that they never see: a regular expression that the whole name matches; empty for none. */
+  readonly blacklistEnvVars: string;
+  /** True: the `requirements.txt` of a Python archive is installed, which runs code of strangers. */
+  readonly installPyDepPerModel: boolean;
+  /** The yaml file of metrics that Python handlers find in their context; empty for that of the `torchserve` package. */
+  readonly metricsConfig: string;
+  /** False lets Python handlers open images of any size. */
+  readonly limitMaxImagePixels: boolean;
   /** How Python workers are spoken to. */
   readonly pythonSocket: 'unix' | 'tcp';
   /** Bytes of one answer of a Python worker. */

@@ -6,6 +6,7 @@ import type { InferenceOptions } from './inference.options.js';
 import { footprintOf, type Footprint, type MemoryBudget } from './memory-budget.js';
 import { modelFile } from './model-file.js';
 import type { ModelSettings } from './model-settings.js';
+import { preparePackages, type PythonPackages } from './python-packages.js';
 import { prepareModel, type PreparedModel } from './shared-weights.js';
 import type { SessionPlan, WorkerModel, WorkerReady } from './worker-model.js';
 import type { WorkerProvider } from './workers.js';
@@ -42,6 +43,7 @@ export class ModelLoader {
   readonly #devices = new WeakMap<WorkerModel, Device>();
   #preparing: Promise<PreparedModel | undefined> | undefined;
   #weights: PreparedModel | undefined;
+  #packages: PythonPackages | undefined;
 
   constructor(model: RuntimeModel, host: RuntimeHost) {
     this.#model = model;
@@ -52,6 +54,11 @@ export class ModelLoader {
   /** Inputs and outputs of the model; empty before {@link ModelLoader.prepare} and without an ONNX file. */
   get metadata(): WorkerReady {
     return this.#weights ?? NO_MODEL;
+  }
+
+  /** What was installed for its Python workers. */
+  get packages(): PythonPackages | undefined {
+    return this.#packages;
   }
 
   /** The memory of its workers, by estimate. */
@@ -130,7 +137,7 @@ export class ModelLoader {
         batchSize: this.batchSize,
         serverName: 'Marline',
         serverVersion: VERSION,
-        limitMaxImagePixels: true,
+        limitMaxImagePixels: this.#host.options.limitMaxImagePixels,
       },
     };
   }
@@ -139,14 +146,18 @@ export class ModelLoader {
   async release(): Promise<void> {
     const weights = await this.#preparing?.catch(() => undefined);
     await weights?.release();
+    await this.#packages?.release();
     await this.#model.archive.release();
   }
 
   async #prepare(): Promise<PreparedModel | undefined> {
     const { plan, archive, name } = this.#model;
     if (plan.runs === 'nowhere') throw plan.error;
-    // Its handler opens what it needs.
-    if (plan.runs === 'python') return undefined;
+    if (plan.runs === 'python') {
+      // Its handler opens what it needs.
+      this.#packages = await preparePackages(archive, this.#host.options);
+      return undefined;
+    }
     const path = await modelFile(archive);
     if (path !== undefined) return this.#prepareModel(path);
     if (plan.runs === 'host') {

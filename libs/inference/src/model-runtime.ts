@@ -76,7 +76,13 @@ export class ModelRuntime {
     this.#pool = new WorkerPool<WorkerModel, WorkerReady>({
       create: (id, events) =>
         model.plan.runs === 'python'
-          ? createPythonWorker(id, events, model, model.plan.handler, options)
+          ? createPythonWorker(
+              id,
+              events,
+              { ...model, handler: model.plan.handler },
+              options,
+              this.#loader.packages,
+            )
           : workers.create(id, events, ref, model.settings),
       nextId: () => workers.nextId(),
       modelFor: () => this.#loader.workerModel(this.#pool.readyCount > 0),

@@ -1,28 +1,38 @@
-import type { ModelArchive } from '#libs/archive';
+import { resolve } from 'node:path';
 import type { PoolWorker, WorkerEvents } from '#libs/pool';
 import { PythonWorker, interpreterCommand, type RankGroup } from '#libs/python';
 import type { InferenceOptions } from './inference.options.js';
 import type { RuntimeModel } from './model-loader.js';
 import type { ModelSettings } from './model-settings.js';
+import type { PythonPackages } from './python-packages.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
-/** A worker of TorchServe's Python package for one model version. @param handler as the manifest, or a registration, names it */
+/** What a Python worker is made for; `handler` as the manifest, or a registration, names it. */
+type PythonModel = Pick<RuntimeModel, 'name' | 'archive' | 'settings'> & { readonly handler: string };
+
+/**
+ * A worker of TorchServe's Python package for one model version.
+ * @param packages what was installed for the archive
+ */
 export function createPythonWorker(
   id: number,
   events: WorkerEvents,
-  { name, archive, settings }: RuntimeModel,
-  handler: string,
+  { name, archive, settings, handler }: PythonModel,
   options: InferenceOptions,
+  packages: PythonPackages | undefined,
 ): PoolWorker<WorkerModel, WorkerReady> {
-  const { config } = archive;
-  const group = rankGroup(settings, archive, `${name}_${id}`);
+  const { config } = settings;
+  const group = rankGroup(settings, `${name}_${id}`);
   const threads = group === undefined ? undefined : (config.torchrun?.ompNumberThreads ?? 1);
   return new PythonWorker<WorkerModel, WorkerReady>({
     id,
     events,
-    interpreter: interpreterCommand(options.python, archive.dir),
+    interpreter: packages?.interpreter ?? interpreterCommand(options.python, archive.dir),
     archiveDir: archive.dir,
+    modulesDir: packages?.modulesDir,
     env: options.pythonEnv,
+    hiddenEnv: options.blacklistEnvVars === '' ? undefined : new RegExp(`^(?:${options.blacklistEnvVars})$`),
+    metricsConfig: options.metricsConfig === '' ? undefined : resolve(options.metricsConfig),
     socket: options.pythonSocket,
     decodeInputRequest: options.decodeInputRequest,
     memoryLimitMb: settings.memoryLimitMb,
@@ -52,12 +62,9 @@ export function createPythonWorker(
 }
 
 /** What torchrun is told; `undefined` for a worker of one process. */
-function rankGroup(
-  { parallelism }: ModelSettings,
-  { config: { torchrun = {} } }: ModelArchive,
-  name: string,
-): RankGroup | undefined {
+function rankGroup({ parallelism, config }: ModelSettings, name: string): RankGroup | undefined {
   if (parallelism === undefined || parallelism.type === 'custom') return undefined;
+  const { torchrun = {} } = config;
   return {
     name,
     ranks: parallelism.level,

@@ -5,8 +5,8 @@ import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { ContentCache } from '#libs/archive';
 import type { TensorMetadata } from '#libs/common';
+import { contentCache } from './content-caches.js';
 import { ModelProbe, type ProbeReport } from './model-probe.js';
 import { SHARED_FILES, SHARED_FORM } from './session-options.js';
 
@@ -37,9 +37,6 @@ export interface PreparedModel {
 
 const REPORT_FILE = 'report.json';
 
-/** One cache per folder and process: it lets those who ask at once share one build. */
-const caches = new Map<string, Promise<ContentCache>>();
-
 /**
  * Tries a model in a child process and, when it is large, makes the form whose weights all workers share: four workers of a
  * 102 MB model then need about 300 MB instead of 1,200. Kept in a cache by the digest of the model and by all else that the
@@ -57,7 +54,7 @@ export async function prepareModel(path: string, options: PrepareOptions): Promi
       return asItIs(path, report);
     }
     const key = await cacheKey(path, file.externalFiles);
-    const cache = await weightCache(join(options.cacheDir, 'weights'));
+    const cache = await contentCache(join(options.cacheDir, 'weights'));
     const lease = await cache.acquire(key, async (folder) => {
       const report = await probe.load(path, options.intraOpThreads, folder);
       await probe.end();
@@ -84,18 +81,6 @@ export async function prepareModel(path: string, options: PrepareOptions): Promi
 
 function asItIs(path: string, { inputs, outputs }: ProbeReport): PreparedModel {
   return { path, shared: false, originalPath: path, inputs, outputs, release: () => Promise.resolve() };
-}
-
-function weightCache(folder: string): Promise<ContentCache> {
-  const open = async () => {
-    const cache = new ContentCache(folder);
-    await cache.sweep();
-    return cache;
-  };
-  const cache = caches.get(folder) ?? open();
-  caches.set(folder, cache);
-  cache.catch(() => caches.delete(folder));
-  return cache;
 }
 
 /** Hex sha256 of everything that the optimised form depends on. */

@@ -10,8 +10,10 @@ export {
   importProblem,
   interpreterCommand,
   shortcomings,
+  usableInterpreter,
   type Interpreter,
 } from './interpreter.js';
 export type { LoadRequest } from './protocol.js';
+export { installRequirements, venvInterpreter } from './requirements.js';
 export type { RankGroup } from './torchrun.js';
 export { PythonWorker, type PythonWorkerOptions } from './python-worker.js';

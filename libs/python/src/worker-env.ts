@@ -32,6 +32,8 @@ const VISIBLE = [
 export interface EnvOptions {
   /** The unpacked archive. */
   readonly archiveDir: string;
+  /** Where else it finds modules, before those of its interpreter. */
+  readonly modulesDir?: string;
   /** Variables of this process's environment that the worker sees beside those that Python needs. */
   readonly env: readonly string[];
   /** Variables of this process's environment that it does not see, whatever else is said: the whole name must match. */
@@ -51,11 +53,11 @@ export function visibleEnv(names: readonly string[] = [], hidden?: RegExp): Reco
 
 /** The environment of a worker. */
 export function workerEnv(options: EnvOptions, torchServeDir: string): Record<string, string> {
-  const { archiveDir, env, hiddenEnv, decodeInputRequest, threads, visibleDevices } = options;
+  const { env, hiddenEnv, decodeInputRequest, threads, visibleDevices } = options;
   const visible = visibleEnv(env, hiddenEnv);
   return {
     ...visible,
-    PYTHONPATH: pythonPath(visible['PYTHONPATH'], archiveDir, torchServeDir),
+    PYTHONPATH: pythonPath(visible['PYTHONPATH'], options, torchServeDir),
     // The unpacked archive is shared by all who serve it.
     PYTHONDONTWRITEBYTECODE: '1',
     PYTHONUNBUFFERED: '1',
@@ -68,10 +70,14 @@ export function workerEnv(options: EnvOptions, torchServeDir: string): Record<st
 }
 
 /** Where Python looks for modules: as TorchServe's front end sets it. */
-function pythonPath(given: string | undefined, archiveDir: string, torchServeDir: string): string {
+function pythonPath(
+  given: string | undefined,
+  { archiveDir, modulesDir }: EnvOptions,
+  torchServeDir: string,
+): string {
   const home = dirname(torchServeDir);
   const installed = /(site|dist)-packages$/.test(home);
-  return [given, realpathSync(archiveDir), installed ? undefined : home]
+  return [given, realpathSync(archiveDir), modulesDir, installed ? undefined : home]
     .filter((path) => path !== undefined && path !== '')
     .join(delimiter);
 }

@@ -50,6 +50,16 @@ describe('options', () => {
     });
   });
 
+  it('refuse a pattern that is none, and a file of metrics that is not there', () => {
+    expect(() => check({ blacklistEnvVars: '(' })).toThrow(
+      'blacklistEnvVars is "(": give a regular expression, or leave it out.',
+    );
+    expect(() => check({ metricsConfig: 'nowhere.yaml' })).toThrow(
+      'metricsConfig is "nowhere.yaml": there is no',
+    );
+    expect(check({ blacklistEnvVars: '.*TOKEN' }).values.blacklistEnvVars).toBe('.*TOKEN');
+  });
+
   it('keep a schedule as it is, and refuse what is no function', () => {
     const schedule = () => ({ priority: 'high' as const });
     const options = check({ schedule }, { MARLINE_SCHEDULE: 'x' });

@@ -40,7 +40,7 @@ export function effectiveOptions(given: MarlineModuleOptions, environment: Envir
       origins[property] === 'environment' ? text.replace(property, environmentName(property)) : text,
     );
   }
-  if (problems.length === 0) problems.push(...folderProblems(values, origins));
+  if (problems.length === 0) problems.push(...fileProblems(values), ...folderProblems(values, origins));
   if (problems.length > 0)
     throw new MarlineError('OPTIONS_INVALID', { reason: `Marline's options: ${problems.join(' ')}` });
   return { values, origins };
@@ -85,6 +85,14 @@ function show(name: string, value: unknown): string {
   if (name === 'observer') return (value as object).constructor.name || 'none';
   if (name === 'schedule') return 'given';
   return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+function fileProblems({ metricsConfig }: MarlineOptions): string[] {
+  if (metricsConfig === '' || statSync(metricsConfig, { throwIfNoEntry: false })?.isFile() === true)
+    return [];
+  return [
+    `metricsConfig is ${JSON.stringify(metricsConfig)}: there is no such file; make it, or leave it out.`,
+  ];
 }
 
 function folderProblems(values: MarlineOptions, origins: Readonly<Record<string, OptionOrigin>>): string[] {

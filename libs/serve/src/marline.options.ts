@@ -19,7 +19,10 @@ import {
   Matches,
   Min,
   MinLength,
+  Validate,
+  ValidatorConstraint,
   type ValidationArguments,
+  type ValidatorConstraintInterface,
 } from 'class-validator';
 import { InferenceObserver } from '#libs/common';
 import { defaultMemoryBudgetMb, type Device, type ScheduleRequest } from '#libs/inference';
@@ -44,6 +47,22 @@ function Folder(): PropertyDecorator {
 function ArchiveNames(): PropertyDecorator {
   const text = say("give a list of files of the model store, or ['all'].");
   return applyDecorators(IsArray(text), MinLength(1, { each: true, ...text }));
+}
+
+function Pattern(): PropertyDecorator {
+  const text = say('give a regular expression, or leave it out.');
+  return Validate(IsPattern, text);
+}
+
+@ValidatorConstraint()
+class IsPattern implements ValidatorConstraintInterface {
+  validate(value: unknown): boolean {
+    try {
+      return typeof value === 'string' && new RegExp(value) instanceof RegExp;
+    } catch {
+      return false;
+    }
+  }
 }
 
 function VariableNames(): PropertyDecorator {
@@ -128,6 +147,28 @@ export class MarlineOptions {
   /** Names of environment variables that Python workers see beside those that Python needs: none may be a secret of the host. None by default. */
   @VariableNames()
   pythonEnv: readonly string[] = [];
+
+  /**
+   * Environment variables that Python workers never see, whatever else is said: a regular expression that the whole name
+   * matches (TorchServe's `blacklist_env_vars`). None by default, for they see little.
+   */
+  @Pattern()
+  blacklistEnvVars = '';
+
+  /**
+   * Installs the `requirements.txt` of Python archives, with pip, before their workers start. That runs code of whoever wrote
+   * these packages, with the rights of this process. False by default.
+   */
+  @IsBoolean(say('give true or false.'))
+  installPyDepPerModel = false;
+
+  /** The yaml file with the metrics that Python handlers find in their context. That of the `torchserve` package by default. */
+  @IsString(say('give the path of a file, or leave it out.'))
+  metricsConfig = '';
+
+  /** False lets Python handlers open images of any size; Pillow refuses what would need gigabytes by default. */
+  @IsBoolean(say('give true or false.'))
+  limitMaxImagePixels = true;
 
   /** How Python workers are spoken to: `unix`, a socket in a private folder (default), or `tcp`, a port of the loopback interface that every user of the machine can reach. */
   @IsIn(['unix', 'tcp'], say("give 'unix' or 'tcp'."))

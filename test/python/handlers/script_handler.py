@@ -1,6 +1,7 @@
 """Does what the body of the first request says."""
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -54,6 +55,16 @@ def handle(data, context):
         return [str(child.pid)] * len(data)
     elif action == "allocate":
         return [str(len(bytearray(int(argument) * 2**20)))] * len(data)
+    elif action == "grow":
+        taken = []
+        while True:
+            taken.append(bytearray(2**24))
     elif action == "where":
-        return [json.dumps({"cwd": os.getcwd(), "env": dict(os.environ), "gpu": context.system_properties.get("gpu_id")})] * len(data)
+        properties = context.system_properties
+        told = {"gpu": properties.get("gpu_id"), "limitsPixels": properties.get("limit_max_image_pixels")}
+        return [json.dumps({"cwd": os.getcwd(), "env": dict(os.environ), **told})] * len(data)
+    elif action == "measure":
+        context.metrics.get_metric(argument).add_or_update(3, ["here"])
+    elif action == "limits":
+        return [json.dumps(resource.getrlimit(resource.RLIMIT_CORE))] * len(data)
     return [f"{body.decode()} done" for body in bodies]
