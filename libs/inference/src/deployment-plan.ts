@@ -3,6 +3,7 @@ import type { HandlerPlan } from '#libs/handler';
 import { deviceName, type Device } from './devices.js';
 import { bytesOf, footprintOf, toMb, type MemoryBudget } from './memory-budget.js';
 import type { ModelSettings } from './model-settings.js';
+import { pythonThreads } from './python-threads.js';
 
 /** What a registration would do, as far as it can be told without loading the model. */
 export interface DeploymentPlan {
@@ -12,6 +13,7 @@ export interface DeploymentPlan {
   /** Where the handler runs. */
   readonly handlerRuns?: 'worker' | 'host' | 'python';
   readonly isolation?: ModelSettings['isolation'];
+  /** Absent for Python workers whose threads PyTorch decides. */
   readonly intraOpThreads?: number;
   readonly minWorkers?: number;
   readonly maxWorkers?: number;
@@ -57,8 +59,8 @@ export function deploymentPlan(
   memory: MemoryBudget,
   shareWeightsAboveBytes: number,
 ): DeploymentPlan {
-  const { minWorkers, maxWorkers, isolation, intraOpThreads, batchSize, maxBatchDelay, waitsForBatch } =
-    settings;
+  const { minWorkers, maxWorkers, isolation, batchSize, maxBatchDelay, waitsForBatch } = settings;
+  const intraOpThreads = settings.runsPython ? pythonThreads(settings) : settings.intraOpThreads;
   const footprint = footprintOf(modelBytes, settings, shareWeightsAboveBytes);
   const bytes = bytesOf(footprint, minWorkers);
   const refusal =
@@ -71,7 +73,7 @@ export function deploymentPlan(
     modelVersion: version,
     ...(plan.runs !== 'nowhere' && { handlerRuns: plan.runs }),
     isolation,
-    intraOpThreads,
+    ...(intraOpThreads !== undefined && { intraOpThreads }),
     minWorkers,
     maxWorkers,
     devices: devices.map(deviceName),

@@ -79,7 +79,7 @@ export class ModelRuntime {
           ? createPythonWorker(
               id,
               events,
-              { ...model, handler: model.plan.handler },
+              { ...model, settings: this.#settings, handler: model.plan.handler },
               options,
               this.#loader.packages,
             )

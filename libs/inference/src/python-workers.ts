@@ -5,6 +5,7 @@ import type { InferenceOptions } from './inference.options.js';
 import type { RuntimeModel } from './model-loader.js';
 import type { ModelSettings } from './model-settings.js';
 import type { PythonPackages } from './python-packages.js';
+import { pythonThreads } from './python-threads.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /** What a Python worker is made for; `handler` as the manifest, or a registration, names it. */
@@ -23,7 +24,7 @@ export function createPythonWorker(
 ): PoolWorker<WorkerModel, WorkerReady> {
   const { config } = settings;
   const group = rankGroup(settings, `${name}_${id}`);
-  const threads = group === undefined ? undefined : (config.torchrun?.ompNumberThreads ?? 1);
+  const threads = pythonThreads(settings);
   return new PythonWorker<WorkerModel, WorkerReady>({
     id,
     events,
