@@ -5,7 +5,7 @@
 export interface EngineConfig {
   /** `thread` (default), `process` (can be killed and limited in memory), or `none`: on the main thread, for models far below a millisecond. */
   readonly isolation?: 'thread' | 'process' | 'none';
-  /** Threads of one run inside ONNX Runtime. */
+  /** Threads of one run inside ONNX Runtime, or PyTorch in a Python worker. */
   readonly intraOpThreads?: number;
   /** `fixed` (default): TorchServe's batchSize and maxBatchDelay. `adaptive`: the size is learned, up to batchSize. */
   readonly batching?: 'fixed' | 'adaptive';
