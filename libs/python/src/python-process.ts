@@ -8,7 +8,7 @@ import { usableInterpreter } from './interpreter.js';
 import { isMetricLine } from './metric-line.js';
 import { OutputLines } from './output-lines.js';
 import type { RankGroup } from './torchrun.js';
-import { workerArguments, type WorkerAddress } from './worker-command.js';
+import { workerArguments, type CommandOptions, type WorkerAddress } from './worker-command.js';
 import { workerEnv, type EnvOptions } from './worker-env.js';
 import { isReadyLine, isRoutine } from './worker-lines.js';
 import { freePorts, rankAddress } from './worker-socket.js';
@@ -91,35 +91,38 @@ export class PythonProcess {
    * @throws MarlineError `RUNTIME_UNSUPPORTED`, `OPTIONS_INVALID`, `WORKER_DIED` when the process cannot be started
    */
   async start(visibleDevices?: string): Promise<void> {
-    const { interpreter, memoryLimitMb, archiveDir, metricsConfig, async, group } = this.#options;
+    const { interpreter, memoryLimitMb } = this.#options;
     if (memoryLimitMb !== undefined && memoryLimitMb < LEAST_MEMORY_MB) {
       const reason = `A Python worker needs a memoryLimitMb of at least ${LEAST_MEMORY_MB}, because PyTorch alone takes half of it; got ${memoryLimitMb}.`;
       throw new MarlineError('OPTIONS_INVALID', { reason });
     }
     const { command, torchServeDir } = await usableInterpreter(interpreter);
-    if (this.#killed) throw new MarlineError('SHUTTING_DOWN');
     const folder = (this.#folder = mkdtempSync(join(tmpdir(), 'marline-py-')));
-    const address = await this.#address(folder).catch((error: unknown) => {
+    try {
+      const address = await this.#address(folder);
+      // It may have been given up meanwhile.
+      if (this.#killed) throw new MarlineError('SHUTTING_DOWN');
+      const env = workerEnv({ ...this.#options, visibleDevices }, torchServeDir);
+      this.#spawn({ interpreter: command, torchServeDir, address, folder }, env);
+    } catch (error) {
       this.#removeFolder();
       throw error;
-    });
-    const args = workerArguments({
-      interpreter: command,
-      torchServeDir,
-      address,
-      metricsConfig,
-      async,
-      group,
-      folder,
-      limitBytes: Math.floor((memoryLimitMb ?? 0) * BYTES_PER_MB),
-    });
-    this.#child = spawn(command, args, {
+    }
+  }
+
+  #spawn(
+    place: Pick<CommandOptions, 'interpreter' | 'torchServeDir' | 'address' | 'folder'>,
+    env: Record<string, string>,
+  ): void {
+    const { archiveDir, memoryLimitMb = 0 } = this.#options;
+    const limitBytes = Math.floor(memoryLimitMb * BYTES_PER_MB);
+    this.#child = spawn(place.interpreter, workerArguments({ ...this.#options, ...place, limitBytes }), {
       cwd: archiveDir,
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: workerEnv({ ...this.#options, visibleDevices }, torchServeDir),
+      env,
     });
-    this.#listen(this.#child, address);
+    this.#listen(this.#child, place.address);
   }
 
   /** Ends it and all that it started, now. */
