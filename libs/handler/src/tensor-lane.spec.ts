@@ -57,8 +57,7 @@ const mirror = (...inputs: [name: string, dtype: DType, ...shape: (number | stri
   return {
     inputs: metadata,
     outputs: metadata,
-    run: (tensors) =>
-      Object.fromEntries(Object.entries(tensors).map(([name, one]) => [name, copy(one)])),
+    run: (tensors) => Object.fromEntries(Object.entries(tensors).map(([name, one]) => [name, copy(one)])),
   };
 };
 const messageOf = async (
