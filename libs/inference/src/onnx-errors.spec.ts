@@ -54,6 +54,21 @@ describe('the error of a failure', () => {
     );
   });
 
+  it.each([
+    [
+      'OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared library',
+      'Failed to load shared library',
+    ],
+    [
+      '/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:146 onnxruntime::CudaCall(ERRTYPE, int) [with ERRTYPE = cudaError] CUDA failure 101: invalid device ordinal ; GPU=0 ; hostname=vm ; expr=cudaSetDevice(info_.device_id); ',
+      'CUDA failure 101: invalid device ordinal',
+    ],
+  ])('is DEVICE_UNAVAILABLE when CUDA cannot be used: %s', (text, said) => {
+    const { code, message } = loadFailure(new Error(text));
+    expect(code).toBe('DEVICE_UNAVAILABLE');
+    expect(message).toContain(`cannot use the GPU: ${said}. A GPU is there when nvidia-smi lists it.`);
+  });
+
   it('is the one that we threw ourselves', () => {
     const own = new MarlineError('SHUTTING_DOWN');
     expect(loadFailure(own)).toBe(own);

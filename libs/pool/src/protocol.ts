@@ -62,6 +62,7 @@ const PERMANENT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'HANDLER_NOT_FOUND',
   'HANDLER_INVALID',
   'MODEL_INVALID',
+  'DEVICE_UNAVAILABLE',
   'RUNTIME_UNSUPPORTED',
   'OPTIONS_INVALID',
 ]);
