@@ -8,7 +8,7 @@ import { handlerDescription } from './handler-description.js';
 import { HostHandler, type HostItem } from './host-handler.js';
 import { bytesOf, type Claim } from './memory-budget.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
-import { withWorkers, type ModelSettings } from './model-settings.js';
+import { learnsBatchSizes, withWorkers, type ModelSettings } from './model-settings.js';
 import { PendingAnswer, PendingAnswers, type AnswerBounds } from './pending-answer.js';
 import { toWorkerInput, type PredictionAnswer, type PredictionRequest } from './prediction.js';
 import { createPythonWorker } from './python-workers.js';
@@ -107,7 +107,7 @@ export class ModelRuntime {
       clock,
       observer: options.observer,
       batchSize: () => this.#loader.batchSize,
-      adaptive: model.settings.config.engine.batching === 'adaptive',
+      adaptive: learnsBatchSizes(model.settings),
       handsOver: !runsCodeOfArchive(model.plan),
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,

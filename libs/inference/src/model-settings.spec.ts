@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseModelConfig, type ModelArchive } from '#libs/archive';
 import type { Device } from './devices.js';
 import type { InferenceOptions } from './inference.options.js';
-import { resolveSettings, withWorkers, type RegisterRequest } from './model-settings.js';
+import { learnsBatchSizes, resolveSettings, withWorkers, type RegisterRequest } from './model-settings.js';
 
 const options = {
   defaultWorkersPerModel: 0,
@@ -130,5 +130,23 @@ describe('the engine section', () => {
     expect(settings(yaml, {}, { gpus: 2 })).toMatchObject({ minWorkers: 6, maxWorkers: 6 });
     expect(settings(yaml, { initialWorkers: 1 }, { gpus: 2 })).toMatchObject({ minWorkers: 1 });
     expect(settings('marline: { instancesPerDevice: 3 }')).toMatchObject({ minWorkers: 3 });
+  });
+});
+
+describe('batch sizes', () => {
+  const learns = (marline: string, gpus = 1, runsPython = false) =>
+    learnsBatchSizes({ ...settings(`marline: { ${marline} }`, {}, { gpus }), runsPython });
+
+  it('are learned where that is asked for and a CPU runs the model, or Python does', () => {
+    expect(learns('batching: adaptive', 0)).toBe(true);
+    expect(learns("batching: adaptive, devices: ['cuda:0', cpu]")).toBe(true);
+    expect(learns('batching: adaptive', 1, true)).toBe(true);
+    expect(learns('batching: fixed', 0)).toBe(false);
+  });
+
+  it('are not learned on GPUs alone', () => {
+    expect(learns('batching: adaptive')).toBe(false);
+    expect(learns('batching: adaptive, devices: [cuda]')).toBe(false);
+    expect(learns('batching: adaptive, instancesPerDevice: 2')).toBe(false);
   });
 });

@@ -67,6 +67,8 @@ export interface RegisterRequest {
   readonly atStartup?: boolean;
 }
 
+type LearnedFrom = Pick<ModelSettings, 'config' | 'placement' | 'runsPython'>;
+
 type WorkerRange = Pick<ModelSettings, 'minWorkers' | 'maxWorkers'>;
 
 /** What the settings of a model depend on beside its archive. */
@@ -147,6 +149,16 @@ export function resolveSettings(
     ],
     config,
   };
+}
+
+/**
+ * True when the size of a version's batches is learned. Not where ONNX Runtime works on GPUs only: there an item is the cheaper the more
+ * come with it, and trying out a size can stop a worker for a second (see `SteadyRows`), so a batch has what waits, up to `batchSize`.
+ */
+export function learnsBatchSizes({ config, placement, runsPython }: LearnedFrom): boolean {
+  const { devices, deviceType } = placement;
+  const onGpusOnly = devices?.every(({ kind }) => kind === 'gpu') ?? deviceType === 'gpu';
+  return config.engine.batching === 'adaptive' && (runsPython || !onGpusOnly);
 }
 
 /** True when the call or the archive says how many workers there shall be. */

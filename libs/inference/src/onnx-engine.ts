@@ -1,4 +1,4 @@
-import { MarlineError, messageOf, type HandlerMetric } from '#libs/common';
+import { MarlineError, messageOf, type HandlerMetric, type Tensors } from '#libs/common';
 import {
   HandlerRunner,
   createBuiltinHandler,
@@ -9,6 +9,7 @@ import {
 import type { WorkerEngine, WorkerHost } from '#libs/pool';
 import { OnnxSession } from './onnx-session.js';
 import { sampleInputs } from './sample-inputs.js';
+import { SteadyRows } from './steady-rows.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /**
@@ -22,15 +23,22 @@ export async function loadOnnxEngine(
   const session =
     model.session === null ? undefined : OnnxSession.open(model.session, (call) => host.native(call));
   try {
+    const steady =
+      session !== undefined && model.session?.executionProvider === 'cuda'
+        ? new SteadyRows(session, model.setup.systemProperties.batchSize)
+        : undefined;
     const setup = { ...model.setup, metric: (metric: HandlerMetric) => host.metric(metric) };
     const runner = new HandlerRunner(await loadHandler(model.handler), {
       setup,
-      binding: session ?? NO_MODEL,
+      binding: steady ?? session ?? NO_MODEL,
       output: 'bytes',
       recycle: (buffer) => host.recycle(buffer),
     });
     await runner.initialize();
-    if (session !== undefined && model.skipsWarmUp !== true) warmUp(session, host);
+    if (session !== undefined && model.skipsWarmUp !== true) {
+      const sample = warmUp(session, host);
+      if (sample !== undefined) steady?.learn(sample);
+    }
     return {
       info: { inputs: session?.inputs ?? [], outputs: session?.outputs ?? [] },
       run: (items, sink) => runner.run(items, sink),
@@ -65,16 +73,20 @@ async function loadHandler(handler: WorkerModel['handler']): Promise<BaseHandler
   return found;
 }
 
-/** The first run allocates and is slow. It uses made-up inputs, so its failure tells nothing about real requests. */
-function warmUp(session: OnnxSession, host: WorkerHost): void {
+/**
+ * The first run allocates and is slow. It uses made-up inputs, so its failure tells nothing about real requests.
+ * @returns the inputs that the model took
+ */
+function warmUp(session: OnnxSession, host: WorkerHost): Tensors | undefined {
   let refusal = 'its inputs are too large to make up';
   for (const sample of sampleInputs(session.inputs)) {
     try {
       session.run(sample);
-      return;
+      return sample;
     } catch (error) {
       refusal = messageOf(error);
     }
   }
   host.log('warn', `The model was not warmed up, so its first request is slower: ${refusal}`);
+  return undefined;
 }
