@@ -12,8 +12,9 @@
  * - infer       what `@Infer` costs a request
  * - soak        a million requests with registrations, scaling and swaps in between
  * - python      Python archives beside the real TorchServe, and converted to ONNX beside Python
+ * - gpu         the first GPU: batch sizes, and Marline beside a loop of runs; only where there is one
  * - peers       the comparison with other servers; see peers/main.ts
- * - all         all but the peers, one after the other, then the report
+ * - all         all but gpu and peers, one after the other, then the report
  * - report      writes docs/performance.md from the last results, the comparison with peers included
  *
  * `ROUNDS` (10) and `SECONDS` change how long it takes. Each prints its tables and writes .marline/bench-results/NAME.json.
@@ -37,7 +38,7 @@ else if (name === 'all') {
 } else if (isBenchmark(name)) await measure(name);
 else {
   console.error(
-    `Which benchmark? npm run bench -- ${[...BENCHMARKS, 'peers', 'all', 'report'].join(' | ')} (not: ${name || 'nothing'})`,
+    `Which benchmark? npm run bench -- ${[...BENCHMARKS, 'gpu', 'peers', 'all', 'report'].join(' | ')} (not: ${name || 'nothing'})`,
   );
   process.exitCode = 1;
 }
@@ -58,5 +59,5 @@ async function report(): Promise<void> {
 }
 
 function isBenchmark(name: string): name is Benchmark {
-  return (BENCHMARKS as readonly string[]).includes(name);
+  return name === 'gpu' || (BENCHMARKS as readonly string[]).includes(name);
 }

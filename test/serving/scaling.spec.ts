@@ -174,7 +174,7 @@ it('warms up the first workers of a version, and not those that join them', asyn
       if (text.includes('not warmed up')) notWarm.push(workerId);
     }
   }
-  open = await openRegistry({ observer: new Listener() });
+  open = await openRegistry({ observer: new Listener(), devices: [CPU] });
   // It refuses every made-up input, and each attempt to warm it up is told.
   await pack('cold', '', 'tensor', 'models/failing_reshape.onnx');
   const runtime = await register('cold.mar', 2);
