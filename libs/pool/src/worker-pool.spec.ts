@@ -229,6 +229,65 @@ describe('restarting', () => {
   });
 });
 
+describe('a worker that something still needs', () => {
+  function needed() {
+    let release = () => {};
+    const free = new Promise<void>((resolve) => (release = resolve));
+    const all = setUp({ mayStop: (id) => (id === 9001 ? free : undefined) });
+    return { ...all, release };
+  }
+
+  it('stops when nothing does any more, and takes what names it until then', async () => {
+    const { pool, worker, scaled, states, idle, release } = needed();
+    await scaled(2);
+    let isDone = false;
+    const done = pool.scale(1).then(() => (isDone = true));
+    await turn();
+    expect([pool.idleWorkers(), pool.isIdle(9001), isDone]).toEqual([[9000], true, false]);
+    const sink = new CollectingSink();
+    expect(pool.run([textItem('a', 'a')], sink, 9001)).toBe(true);
+    expect(pool.run([textItem('b', 'b')], sink)).toBe(true);
+    expect([worker(0).running, worker(1).running]).toEqual([['b'], ['a']]);
+    const { calls } = idle;
+    worker(1).answer();
+    await turn();
+    expect([sink.answer('a'), idle.calls, states.includes('9001 stopping')]).toEqual([
+      'ok',
+      calls + 1,
+      false,
+    ]);
+    release();
+    await done;
+    expect(states.slice(-2)).toEqual(['9001 stopping', '9001 stopped']);
+  });
+
+  it('is not replaced when it dies', async () => {
+    const { pool, worker, scaled, made, states, clock, release } = needed();
+    await scaled(2);
+    const done = pool.scale(1);
+    worker(1).die(died);
+    release();
+    await done;
+    clock.advance(withJitter(10));
+    expect([made.length, states.at(-1)]).toEqual([2, '9001 stopped']);
+  });
+
+  it('stops all the same when the pool may not take longer', async () => {
+    const { pool, worker, scaled, clock } = needed();
+    await scaled(2);
+    const sink = new CollectingSink();
+    pool.run([textItem('a', 'a')], sink, 9001);
+    const closed = pool.close(500);
+    await turn();
+    expect([worker(0).state, worker(1).state]).toEqual(['stopped', 'busy']);
+    clock.advance(500);
+    expect([sink.answer('a'), worker(1).state]).toEqual(['SHUTTING_DOWN', 'quarantined']);
+    worker(1).leave();
+    await turn();
+    void closed;
+  });
+});
+
 describe('a run', () => {
   it('that does not answer in time fails and its worker is replaced at once, without waiting for it', async () => {
     const { pool, worker, made, clock, scaled, states } = setUp();
@@ -293,6 +352,19 @@ describe('a run', () => {
     fakes[0]?.answer();
     await closed;
     expect([sink.answer('a'), sink.answer('c')]).toEqual(['ok', 'ok']);
+  });
+
+  it('goes to the worker that it names, and to no other', async () => {
+    const { pool, worker, scaled } = setUp();
+    await scaled(2);
+    const sink = new CollectingSink();
+    expect([pool.idleWorkers(), pool.run([textItem('a', 'a')], sink, 9001)]).toEqual([[9000, 9001], true]);
+    expect([worker(0).running, worker(1).running, pool.idleWorkers()]).toEqual([[], ['a'], [9000]]);
+    expect([pool.isIdle(9001), pool.run([textItem('b', 'b')], sink, 9001)]).toEqual([false, false]);
+    expect([pool.isIdle(1), pool.run([textItem('b', 'b')], sink, 1)]).toEqual([false, false]);
+    worker(1).answer();
+    await turn();
+    expect([sink.answer('a'), pool.isIdle(9001)]).toEqual(['ok', true]);
   });
 
   it('can be cancelled, also in a worker that drains', async () => {

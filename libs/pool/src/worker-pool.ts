@@ -36,6 +36,11 @@ export interface WorkerPoolOptions<Model, Info> {
   readonly observer?: (event: PoolEvent) => void;
   /** A worker may have room for a run: give it work. */
   readonly onIdle: () => void;
+  /**
+   * Asked when a worker is to stop: resolves when nothing is left that only this one can do. Until then it takes batches that name it,
+   * and no others. `undefined`: it may stop at once.
+   */
+  readonly mayStop?: (workerId: number) => Promise<void> | undefined;
   readonly metric?: (workerId: number, metric: HandlerMetric) => void;
   readonly log?: (workerId: number, level: LogLevel, text: string) => void;
 }
@@ -138,11 +143,27 @@ export class WorkerPool<Model, Info> {
     await Promise.all([...started, ...this.#draining.values()]);
   }
 
+  /** Ids of the workers that are idle, the oldest first; without those that are to stop. */
+  idleWorkers(): number[] {
+    return this.#slots.filter((slot) => slot.idle).map(({ id }) => id);
+  }
+
+  /** True while this worker, which may be about to stop, can take a batch. */
+  isIdle(workerId: number): boolean {
+    return this.#slotOf(workerId)?.idle === true;
+  }
+
   /**
-   * Gives a batch to a worker with room for it. False when there is none; otherwise every item gets its answer or error through the sink.
-   * Takes ownership of the bytes and tensors.
+   * Gives a batch to a worker with room for it, or to the one that is named, which must be idle. False when there is none such;
+   * otherwise every item gets its answer or error through the sink. Takes ownership of the bytes and tensors.
    */
-  run(batch: readonly BatchItem[], sink: BatchSink): boolean {
+  run(batch: readonly BatchItem[], sink: BatchSink, workerId?: number): boolean {
+    if (workerId !== undefined) {
+      const named = this.#slotOf(workerId);
+      if (named?.idle !== true) return false;
+      named.run(batch, sink);
+      return true;
+    }
     // The oldest idle worker, not the longest idle: a small load keeps one worker warm, leaves the memory of the others
     // untouched, and the newest, which are stopped first, have the least to finish. Without an idle one it is the one with least to do.
     if (this.#room === 0) return false;
@@ -185,7 +206,10 @@ export class WorkerPool<Model, Info> {
       limitMs === Infinity
         ? () => {}
         : this.#host.clock.after(limitMs, () => {
-            for (const slot of this.#draining.keys()) slot.abandon(new MarlineError('SHUTTING_DOWN'));
+            for (const slot of this.#draining.keys()) {
+              void slot.close();
+              slot.abandon(new MarlineError('SHUTTING_DOWN'));
+            }
           });
     // A batch that overruns while it drains adds a quarantined worker.
     while (this.#draining.size + this.#retired.size > 0)
@@ -205,9 +229,16 @@ export class WorkerPool<Model, Info> {
   }
 
   async #drained(slot: WorkerSlot<Model, Info>): Promise<void> {
+    const bound = this.#options.mayStop?.(slot.id);
+    if (bound !== undefined) await bound;
     await slot.close();
     this.#draining.delete(slot);
     this.#options.releaseModel?.(slot.model);
+  }
+
+  #slotOf(workerId: number): WorkerSlot<Model, Info> | undefined {
+    const named = ({ id }: WorkerSlot<Model, Info>) => id === workerId;
+    return this.#slots.find(named) ?? [...this.#draining.keys()].find(named);
   }
 
   #track(ended: Promise<void>): void {
