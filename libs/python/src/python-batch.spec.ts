@@ -18,6 +18,10 @@ const prediction = (id: string, overrides: Partial<Prediction> = {}): Prediction
 const part = (id: string) => prediction(id, { headers: [['ts_stream_next', 'true']] });
 
 function setUp(...ids: string[]) {
+  return setUpBatch(ids, false);
+}
+
+function setUpBatch(ids: readonly string[], continuous: boolean) {
   const told: string[] = [];
   const takers: (() => void)[] = [];
   const results: ItemResult[] = [];
@@ -38,12 +42,19 @@ function setUp(...ids: string[]) {
     ran: (items, durationMs) => told.push(`ran ${items} in ${durationMs}`),
   };
   const flow = { pause: () => told.push('pause'), resume: () => told.push('resume') };
-  const batch = new PythonBatch(ids.map(item), sink, flow, 100);
+  const batch = new PythonBatch(ids.map(item), sink, flow, 100, continuous);
   const reply = (...predictions: Prediction[]) => batch.reply({ code: 200, message: 'ok', predictions }, 130);
   return { batch, reply, told, takers, results, errors };
 }
 
 describe('a batch in a Python worker', () => {
+  it('is over with each reply when its answers go on in other batches', () => {
+    const { reply, told, results } = setUpBatch(['a', 'b'], true);
+    expect(reply(part('a'), prediction('b'))).toBe(true);
+    expect(told).toEqual(['result a', 'result b', 'ran 2 in 30']);
+    expect(results[0]?.headers).toEqual([['ts_stream_next', 'true']]);
+  });
+
   it('is over when each item has its answer', () => {
     const { reply, told, batch } = setUp('a', 'b');
     expect(reply(prediction('b'), prediction('a'))).toBe(true);

@@ -41,7 +41,14 @@ export class PythonBatch {
   readonly #leaving = new Map<string, () => void>();
   readonly #startedAt: number;
 
-  constructor(items: readonly BatchItem[], sink: BatchSink, flow: ReplyFlow, now: number) {
+  /** @param continuous every reply is the last one of the batch; what it announces with `ts_stream_next` comes in a batch of its own */
+  constructor(
+    items: readonly BatchItem[],
+    sink: BatchSink,
+    flow: ReplyFlow,
+    now: number,
+    private readonly continuous = false,
+  ) {
     this.#sink = sink;
     this.#flow = flow;
     this.#startedAt = now;
@@ -83,7 +90,7 @@ export class PythonBatch {
     for (const prediction of predictions) {
       const { id, headers } = prediction;
       if (!this.#open.has(id)) throw unexpected(`an answer to ${id}, which is not under way`);
-      if (headers.some(([name, value]) => name === STREAM_HEADER && value === 'true')) {
+      if (!this.continuous && headers.some(([name, value]) => name === STREAM_HEADER && value === 'true')) {
         isOver = false;
         if (this.#open.get(id) === true) taken.push(this.#chunk(id, resultOf(prediction)));
       } else {

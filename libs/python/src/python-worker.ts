@@ -31,6 +31,8 @@ export interface PythonWorkerOptions<Model, Info> extends Omit<PythonProcessOpti
   readonly info: Info;
   /** Present for an archive whose handler is a coroutine: the worker takes batches while others are under way. */
   readonly async?: AsyncRuns;
+  /** True: a reply ends its batch, also where it announces that more of an answer is to come. */
+  readonly continuous?: boolean;
   readonly clock?: Clock;
 }
 
@@ -224,7 +226,8 @@ export class PythonWorker<Model, Info> implements PoolWorker<Model, Info> {
 
   #batchOf(items: readonly BatchItem[], sink: BatchSink): PythonBatch {
     const now = this.#clock.now();
-    if (this.#options.async === undefined) return new PythonBatch(items, sink, this.#flow(), now);
+    if (this.#options.async === undefined)
+      return new PythonBatch(items, sink, this.#flow(), now, this.#options.continuous);
     // What holds the replies of one batch back would hold back those of all the others.
     return new PythonBatch(items, new PartBuffer(sink, this.#options.maxResponseSize), FREE_FLOW, now);
   }

@@ -40,6 +40,8 @@ export interface EnvOptions {
   readonly hiddenEnv?: RegExp;
   /** False leaves JSON and texts to the handler as the bytes that they came as. */
   readonly decodeInputRequest: boolean;
+  /** Variables that only the worker has. */
+  readonly variables?: Readonly<Record<string, string>>;
   /** Threads of one run inside PyTorch; when absent it is `OMP_NUM_THREADS` of this process, else as many as there are cores. */
   readonly threads?: number;
   /** What `CUDA_VISIBLE_DEVICES` is for it; when absent as for this process. */
@@ -64,6 +66,7 @@ export function workerEnv(options: EnvOptions, torchServeDir: string): Record<st
     TS_DECODE_INPUT_REQUEST: String(decodeInputRequest),
     TS_IPEX_ENABLE: 'false',
     TS_IPEX_GPU_ENABLE: 'false',
+    ...options.variables,
     ...(threads !== undefined && { OMP_NUM_THREADS: String(threads) }),
     ...(visibleDevices !== undefined && { CUDA_VISIBLE_DEVICES: visibleDevices }),
   };
