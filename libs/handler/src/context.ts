@@ -92,6 +92,9 @@ export interface RequestsContext extends ModelContext {
   getRequestHeader(index: number, name: string): string | undefined;
   getAllRequestHeaders(index: number): Readonly<Record<string, string>>;
 
+  /** The sequence that a request is a step of; `undefined` without `sequenceBatching`. */
+  getSequenceId(index: number): string | undefined;
+
   setResponseContentType(index: number, value: string): void;
   setResponseHeader(index: number, name: string, value: string): void;
   getResponseHeaders(index: number): readonly Header[];
@@ -104,4 +107,11 @@ export interface RequestsContext extends ModelContext {
 
   /** Sends a part of an answer now; resolves when the reader has room for more. The hook's return value is the last part. */
   sendIntermediateResponse(index: number, part: unknown): Promise<void>;
+
+  /**
+   * With `continuousBatching`: what this batch answers to the request is one part. The request is in the worker's next batch again,
+   * with its id and headers and without its parameters.
+   * @throws Error without `continuousBatching`
+   */
+  continueResponse(index?: number): void;
 }

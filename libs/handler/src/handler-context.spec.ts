@@ -13,6 +13,7 @@ import {
 } from '../../../test/handler/fakes.js';
 import { BaseHandler } from './base-handler.js';
 import type { RequestsContext } from './context.js';
+import type { HandlerItem } from './handler-context.js';
 import { PredictionException } from './handler-errors.js';
 
 describe('parts of an answer', () => {
@@ -65,6 +66,59 @@ describe('parts of an answer', () => {
       ['ts_stream_next', 'false'],
       ['content-type', 'text/plain'],
     ]);
+  });
+
+  it('can come in batches of their own, whose runs are stacked for all that are in them', async () => {
+    const known = new Map<string, number>();
+    class Counting extends BaseHandler<number[] | Record<string, never>> {
+      override preprocess(input: number[] | Record<string, never>, context: RequestsContext): Tensors {
+        const id = context.getRequestId();
+        const next = Array.isArray(input) ? (input[0] ?? 0) : (known.get(id) ?? 0);
+        return row([next, next]);
+      }
+      override postprocess({ y }: Tensors, context: RequestsContext): number {
+        const last = Number(y?.data[0]);
+        known.set(context.getRequestId(), last);
+        if (last < 8) context.continueResponse();
+        return last;
+      }
+    }
+    const setup = demoSetup({ continuousBatching: true });
+    const model = new DoublingModel();
+    const handler = new Counting();
+    const cycle = async (items: HandlerItem[]) => {
+      const { results } = await runBatch(handler, items, { model, setup });
+      return items.map(({ id }) => [answerOf(results.get(id)), results.get(id)?.headers]);
+    };
+    const goesOn = [['ts_stream_next', 'true']];
+    expect(await cycle([jsonItem('a', [1, 1]), jsonItem('b', [2, 2])])).toEqual([
+      [2, goesOn],
+      [4, goesOn],
+    ]);
+    const again = (id: string): HandlerItem => ({ id, input: { kind: 'raw', headers: '', parameters: [] } });
+    expect(await cycle([again('a'), again('b'), jsonItem('c', [3, 3])])).toEqual([
+      [4, goesOn],
+      [8, []],
+      [6, goesOn],
+    ]);
+    expect(model.runs).toEqual([
+      [2, 2],
+      [3, 2],
+    ]);
+  });
+
+  it('cannot go on in another batch without continuous batching', async () => {
+    class Going extends Pair {
+      override inference(inputs: Tensors, context: RequestsContext): Promise<Tensors> {
+        context.continueResponse();
+        return context.run(inputs);
+      }
+    }
+    const { errors } = await runBatch(new Going(), [jsonItem('a', [1, 2])]);
+    expect(errors.get('a')).toMatchObject({
+      code: 'PREDICTION_FAILED',
+      cause: { message: expect.stringContaining('continuousBatching: true') as string },
+    });
   });
 
   it('lets nothing out once the item is answered', async () => {

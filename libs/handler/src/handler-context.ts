@@ -37,6 +37,10 @@ export interface HandlerSetup {
   readonly metric: (metric: HandlerMetric) => void;
   /** Images with more pixels are refused; 0 or infinity is no limit. */
   readonly maxPixels: number;
+  /** The header with the id of a request's sequence; TorchServe's by default. */
+  readonly sequenceIdHeader?: string;
+  /** True when a request may be in several batches. False by default. */
+  readonly continuousBatching?: boolean;
 }
 
 /** The model as a handler runs it. */
@@ -121,6 +125,7 @@ export class AnsweringContext extends LoadedModelContext implements RequestsCont
       status: 200,
       reason: '',
       streams: false,
+      goesOn: false,
     }));
   }
 
@@ -137,6 +142,10 @@ export class AnsweringContext extends LoadedModelContext implements RequestsCont
 
   getAllRequestHeaders(index: number): Readonly<Record<string, string>> {
     return this.#answer(index).requestHeaders;
+  }
+
+  getSequenceId(index: number): string | undefined {
+    return this.getRequestHeader(index, this.setup.sequenceIdHeader ?? 'ts_request_sequence_id');
   }
 
   setResponseContentType(index: number, value: string): void {
@@ -176,6 +185,17 @@ export class AnsweringContext extends LoadedModelContext implements RequestsCont
     return forgivingly(this.#send(index, part));
   }
 
+  continueResponse(index = 0): void {
+    if (this.setup.continuousBatching !== true)
+      throw new Error(
+        'A response can only be continued with continuousBatching: true in model-config.yaml; send parts with sendIntermediateResponse instead.',
+      );
+    this.#assertOpen();
+    const answer = this.#answer(index);
+    answer.streams = true;
+    answer.goesOn = true;
+  }
+
   async #run(inputs: Tensors): Promise<Tensors> {
     this.#assertOpen();
     return this.channel.run(this, inputs);
@@ -189,9 +209,10 @@ export class AnsweringContext extends LoadedModelContext implements RequestsCont
     await this.channel.chunk(this.getRequestId(index), resultOf(answer, output, 'true'));
   }
 
-  /** The last part of an answer, with the status and headers that the hooks set. */
+  /** The last part of an answer, or of what this batch gives of it, with the status and headers that the hooks set. */
   result(index: number, output: ItemOutput): ItemResult {
-    return resultOf(this.#answer(index), output, 'false');
+    const answer = this.#answer(index);
+    return resultOf(answer, output, answer.goesOn ? 'true' : 'false');
   }
 
   /** From now on the requests are answered: a hook that still runs can neither use the model nor send parts. */
@@ -217,6 +238,8 @@ interface Answer {
   reason: string;
   /** True once a part went out: then each part says whether another follows. */
   streams: boolean;
+  /** True when the next part comes in another batch. */
+  goesOn: boolean;
 }
 
 function resultOf(
