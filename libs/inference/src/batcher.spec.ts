@@ -1,7 +1,8 @@
 import { getEventListeners } from 'node:events';
 import { ManualClock, MarlineError, type ErrorCode } from '#libs/common';
 import { describe, expect, it } from 'vitest';
-import { Batcher, type BatcherOptions, type Standing } from './batcher.js';
+import { Batcher, type BatcherOptions } from './batcher.js';
+import type { Standing } from './batching-policy.js';
 import type { AnswerBounds } from './pending-answer.js';
 
 /** A batcher with `idle` fake workers; batches are kept as lists of items, drops as `item:code`. */

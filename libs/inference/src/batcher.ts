@@ -1,5 +1,7 @@
 import { MarlineError, type Clock } from '#libs/common';
-import type { AnswerBounds } from './pending-answer.js';
+import type { BatchingPolicy, Queued, Standing } from './batching-policy.js';
+import { EarliestTimer } from './earliest-timer.js';
+import { expired, type AnswerBounds } from './pending-answer.js';
 import type { Priority } from './prediction.js';
 import { RunForecast } from './run-forecast.js';
 import { WaitingLine, type Place } from './waiting-line.js';
@@ -29,22 +31,6 @@ export interface BatcherOptions<T> {
   readonly overloaded: (expectedMs: number, bounds: AnswerBounds) => MarlineError;
 }
 
-/** A request that waits, or waited until it was dispatched. */
-export interface Queued<T> {
-  readonly item: T;
-  /** Time of the batcher's clock at which it was submitted. */
-  readonly queuedAt: number;
-  readonly bounds: AnswerBounds;
-}
-
-/** Who is served first. */
-export interface Standing {
-  readonly priority?: Priority;
-  readonly tenant?: string;
-  /** True: shares its batch with nobody. */
-  readonly alone?: boolean;
-}
-
 interface Entry<T> extends Queued<T> {
   readonly alone: boolean;
   place: Place<Entry<T>> | undefined;
@@ -67,10 +53,9 @@ interface Entry<T> extends Queued<T> {
  *   dropped when its turn comes too late, so that no run is wasted on it.
  *   Of a model far below a millisecond a worker may get several batches at once.
  * - A request whose deadline passes or whose caller leaves is dropped at once, wherever it stands.
- * - One timer serves all deadlines. When it fires the (bounded) queue is walked once; it may fire in vain when the request
- *   it was set for has left already, which is cheaper than keeping the deadlines sorted.
+ * - One timer serves all deadlines. When it fires the (bounded) queue is walked once.
  */
-export class Batcher<T> {
+export class Batcher<T> implements BatchingPolicy<T> {
   readonly #options: BatcherOptions<T>;
   readonly #line = new WaitingLine<Entry<T>>();
   readonly #forecast: RunForecast;
@@ -78,10 +63,11 @@ export class Batcher<T> {
   #turnEnds = false;
   #holds = false;
   #delay: { readonly endsAt: number; timerAt: number; cancel: () => void } | undefined;
-  #deadline: { readonly at: number; readonly cancel: () => void } | undefined;
+  readonly #deadlines: EarliestTimer;
 
   constructor(options: BatcherOptions<T>) {
     this.#options = options;
+    this.#deadlines = new EarliestTimer(options.clock, () => this.#expire());
     this.#forecast = new RunForecast(options.adaptive ?? false, options.handsOver ?? false);
   }
 
@@ -135,7 +121,7 @@ export class Batcher<T> {
       entry.onAbort = () => this.#drop(entry, new MarlineError('REQUEST_CANCELLED'));
       signal.addEventListener('abort', entry.onAbort, { once: true });
     }
-    if (deadlineAt !== undefined) this.#watchDeadline(deadlineAt);
+    if (deadlineAt !== undefined) this.#deadlines.by(deadlineAt);
     if (this.#options.idle() > 0) this.#pumpSoon();
     return entry;
   }
@@ -249,9 +235,8 @@ export class Batcher<T> {
 
   /** When a run of all who wait must begin so that the tightest of their deadlines is met. */
   #latestStart(): number {
-    return this.#deadline === undefined
-      ? Infinity
-      : this.#forecast.latestStart(this.#line.length, this.#deadline.at);
+    const { at } = this.#deadlines;
+    return at === Infinity ? Infinity : this.#forecast.latestStart(this.#line.length, at);
   }
 
   #endDelay(): void {
@@ -311,34 +296,21 @@ export class Batcher<T> {
     if (entry.onAbort !== undefined) entry.bounds.signal?.removeEventListener('abort', entry.onAbort);
     if (this.#line.length > 0) return;
     this.#endDelay();
-    this.#deadline?.cancel();
-    this.#deadline = undefined;
-  }
-
-  #watchDeadline(at: number | undefined): void {
-    if (at === undefined || (this.#deadline !== undefined && this.#deadline.at <= at)) return;
-    this.#deadline?.cancel();
-    const { clock } = this.#options;
-    this.#deadline = { at, cancel: clock.after(at - clock.now(), () => this.#expire()) };
+    this.#deadlines.cancel();
   }
 
   #expire(): void {
-    this.#deadline = undefined;
     const now = this.#options.clock.now();
     const late: Entry<T>[] = [];
-    let nearest: number | undefined;
+    let nearest = Infinity;
     for (const { value } of this.#line) {
       const { deadlineAt } = value.bounds;
       if (deadlineAt === undefined) continue;
       if (deadlineAt <= now) late.push(value);
-      else nearest = Math.min(nearest ?? Infinity, deadlineAt);
+      else nearest = Math.min(nearest, deadlineAt);
     }
     for (const entry of late) this.#unlink(entry);
-    this.#watchDeadline(this.#line.length > 0 ? nearest : undefined);
+    this.#deadlines.by(nearest);
     for (const entry of late) entry.onDropped(expired(entry.bounds));
   }
-}
-
-function expired({ deadlineMs }: AnswerBounds): MarlineError {
-  return new MarlineError('DEADLINE_EXCEEDED', { deadlineMs });
 }

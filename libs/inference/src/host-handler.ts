@@ -11,7 +11,8 @@ import {
   type ValueInput,
 } from '#libs/common';
 import { HandlerRunner, type BaseHandler, type HandlerSetup, type ModelBinding } from '#libs/handler';
-import { Batcher, type Queued, type Standing } from './batcher.js';
+import { Batcher } from './batcher.js';
+import type { Queued, Standing } from './batching-policy.js';
 import { PendingAnswer, type AnswerBounds } from './pending-answer.js';
 import type { RunQueue } from './run-queue.js';
 import type { WorkerReady } from './worker-model.js';

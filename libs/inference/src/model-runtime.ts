@@ -3,7 +3,7 @@ import { MarlineError, messageOf, toMarlineError, type ModelRef } from '#libs/co
 import type { HandlerPlan } from '#libs/handler';
 import { WorkerPool, type PooledState } from '#libs/pool';
 import { Autoscaler } from './autoscaler.js';
-import type { Standing } from './batcher.js';
+import type { Standing } from './batching-policy.js';
 import { handlerDescription } from './handler-description.js';
 import { HostHandler, type HostItem } from './host-handler.js';
 import { bytesOf, type Claim } from './memory-budget.js';

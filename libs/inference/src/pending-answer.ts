@@ -10,6 +10,11 @@ export interface AnswerBounds {
   readonly signal?: CancelSignal;
 }
 
+/** The error of a caller whose deadline has passed. */
+export function expired({ deadlineMs }: AnswerBounds): MarlineError {
+  return new MarlineError('DEADLINE_EXCEEDED', { deadlineMs });
+}
+
 /**
  * The answer that a caller waits for: settles once, with a result, a stream or an error, whichever comes first.
  * What arrives later is dropped, so that neither a slow run nor a late handler can answer twice.
@@ -50,9 +55,14 @@ export class PendingAnswer {
     return this.#stream !== undefined;
   }
 
+  /** True once nobody reads any further part. */
+  get unread(): boolean {
+    return this.#abandoned || this.#stream?.ended === true;
+  }
+
   /** Enforces the bounds from now on, instead of those before; `abandon` is told when one of them ends the wait. */
   watch(bounds: AnswerBounds, abandon: () => void): void {
-    const { deadlineAt, deadlineMs, signal } = bounds;
+    const { deadlineAt, signal } = bounds;
     this.#unwatch?.();
     if (this.#settled || (deadlineAt === undefined && signal === undefined)) return;
     const giveUp = (error: MarlineError) => {
@@ -64,9 +74,7 @@ export class PendingAnswer {
     const stopTimer =
       deadlineAt === undefined
         ? undefined
-        : this.clock.after(deadlineAt - this.clock.now(), () =>
-            giveUp(new MarlineError('DEADLINE_EXCEEDED', { deadlineMs })),
-          );
+        : this.clock.after(deadlineAt - this.clock.now(), () => giveUp(expired(bounds)));
     signal?.addEventListener('abort', cancelled, { once: true });
     this.#unwatch = () => {
       stopTimer?.();
@@ -146,6 +154,11 @@ class ChunkQueue implements AsyncIterableIterator<ItemResult> {
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  /** True once it has its last part, or no reader any more. */
+  get ended(): boolean {
+    return this.#ended;
   }
 
   push(chunk: ItemResult): Promise<void> {

@@ -9,7 +9,8 @@ import {
   type ModelRef,
 } from '#libs/common';
 import type { WorkerPool } from '#libs/pool';
-import { Batcher, type Queued, type Standing } from './batcher.js';
+import { Batcher } from './batcher.js';
+import type { Queued, Standing } from './batching-policy.js';
 import type { AnswerBounds, PendingAnswer } from './pending-answer.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
