@@ -74,6 +74,9 @@ const SETTINGS = {
   maxResponseSize: integer('max_response_size', 'Maximum response size (bytes)', defaults.maxResponseSize),
   decodeInputRequest: flag('decode_input_request', 'Decode input request', defaults.decodeInputRequest),
   serviceEnvelope: text('service_envelope', 'Request envelope', defaults.serviceEnvelope),
+  sequenceIdHeader: text('ts_header_key_sequence_id', undefined, defaults.sequenceIdHeader),
+  sequenceStartHeader: text('ts_header_key_sequence_start', undefined, defaults.sequenceStartHeader),
+  sequenceEndHeader: text('ts_header_key_sequence_end', undefined, defaults.sequenceEndHeader),
   enableModelApi: flag('enable_model_api', 'Model API enabled', false),
   enableMetricsApi: flag('enable_metrics_api', 'Metrics API enabled', true),
   disableTokenAuthorization: flag('disable_token_authorization', undefined, false),
@@ -235,7 +238,7 @@ function address(key: string, label: string, port: number, portless = port): Set
   return { key, label, default: `http://127.0.0.1:${port}`, parse: (value) => parseAddress(value, portless) };
 }
 
-function text(key: string, label: string, byDefault = ''): Setting<string> {
+function text(key: string, label: string | undefined, byDefault = ''): Setting<string> {
   return { key, label, default: byDefault, parse: (value) => value };
 }
 

@@ -33,6 +33,9 @@ export function standaloneModule(
     maxResponseSize: configuration.maxResponseSize,
     decodeInputRequest: configuration.decodeInputRequest,
     serviceEnvelope: configuration.serviceEnvelope,
+    sequenceIdHeader: configuration.sequenceIdHeader,
+    sequenceStartHeader: configuration.sequenceStartHeader,
+    sequenceEndHeader: configuration.sequenceEndHeader,
     drainTimeoutMs: configuration.drainTimeoutMs,
     enableModelApi: configuration.enableModelApi,
   });

@@ -121,6 +121,13 @@ const KINDS = {
     (d) => `The queue of model "${d['model']}" is full. Try again later, or give the model more workers.`,
     noWorker,
   ),
+  SEQUENCE_REFUSED: kind(
+    503,
+    'RESOURCE_EXHAUSTED',
+    'ServiceUnavailableException',
+    (d) => `Model "${d['model']}" cannot serve this request of a sequence: ${d['reason']}.`,
+    noWorker,
+  ),
   OVERLOADED: kind(
     503,
     'RESOURCE_EXHAUSTED',

@@ -47,6 +47,12 @@ export interface InferenceOptions {
   readonly decodeInputRequest: boolean;
   /** TorchServe's request envelope around Python handlers; empty for none. */
   readonly serviceEnvelope: string;
+  /** The header with the id of a request's sequence, in exactly this letter case. */
+  readonly sequenceIdHeader: string;
+  /** The header that a handler sees on the first request of a sequence whose id was made here. */
+  readonly sequenceStartHeader: string;
+  /** The header of a request that is the last one, and of an answer that names the sequences that are over. */
+  readonly sequenceEndHeader: string;
   /** Devices to place workers on; found by looking when absent. */
   readonly devices?: readonly Device[];
   /** Milliseconds for accepted requests to finish at shutdown and unregistration. */

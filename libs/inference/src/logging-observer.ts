@@ -13,6 +13,7 @@ import {
 const OVERLOAD: ReadonlySet<ErrorCode> = new Set([
   'QUEUE_FULL',
   'OVERLOADED',
+  'SEQUENCE_REFUSED',
   'NO_WORKER',
   'DEADLINE_EXCEEDED',
 ]);

@@ -124,13 +124,15 @@ export class ModelLoader {
 
   /** What a handler is told about its model and server. */
   setup(gpuId: number | null): Omit<HandlerSetup, 'metric'> {
-    const { name, version, archive } = this.#model;
+    const { name, version, archive, settings } = this.#model;
     return {
       modelName: name,
       modelVersion: version,
       manifest: archive.manifest,
       modelConfig: archive.config.raw,
       maxPixels: this.#host.options.maxImagePixels,
+      sequenceIdHeader: this.#host.options.sequenceIdHeader,
+      continuousBatching: settings.stateful?.continuous ?? false,
       systemProperties: {
         modelDir: archive.dir,
         gpuId,

@@ -295,9 +295,9 @@ export class ModelRegistry
       throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
     }
     const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });
-    const runsPython = plan.runs === 'python';
-    const machine = { devices: this.workers.inventory(runsPython), cores: availableParallelism() };
-    const settings = resolveSettings(request, archive, this.options, machine, runsPython);
+    const devices = this.workers.inventory(plan.runs === 'python');
+    const machine = { devices, cores: availableParallelism() };
+    const settings = resolveSettings(request, archive, this.options, machine, plan.runs);
     checkIsolation(settings, plan, archive);
     return { name, version, settings, plan };
   }

@@ -2,7 +2,7 @@ import type { ModelArchive } from '#libs/archive';
 import { MarlineError, messageOf, toMarlineError, type ModelRef } from '#libs/common';
 import type { HandlerPlan } from '#libs/handler';
 import { WorkerPool, type PooledState } from '#libs/pool';
-import { Autoscaler } from './autoscaler.js';
+import { Autoscaler, type AutoscalerOptions } from './autoscaler.js';
 import type { Standing } from './batching-policy.js';
 import { handlerDescription } from './handler-description.js';
 import { HostHandler, type HostItem } from './host-handler.js';
@@ -13,6 +13,7 @@ import { PendingAnswer, PendingAnswers, type AnswerBounds } from './pending-answ
 import { toWorkerInput, type PredictionAnswer, type PredictionRequest } from './prediction.js';
 import { createPythonWorker } from './python-workers.js';
 import { RunQueue } from './run-queue.js';
+import { sequenceHeaders } from './sequence-headers.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /** One worker of a model version, for describe. */
@@ -92,6 +93,8 @@ export class ModelRuntime {
       clock,
       observer: ({ workerId, state, error }) => {
         options.observer.workerChanged(ref, workerId, state, error);
+        if (state !== 'starting' && state !== 'idle')
+          this.#queue.lost(workerId, error ?? new MarlineError('NO_WORKER', { model: this.name }));
         if (state === 'failed' && !this.#canServe())
           this.#queue.abandon(new MarlineError('NO_WORKER', { model: this.name }));
       },
@@ -99,6 +102,7 @@ export class ModelRuntime {
         this.#autoscaler.freed();
         this.#queue.wake();
       },
+      mayStop: (workerId) => this.#queue.whenFree(workerId),
       metric: (_workerId, metric) => options.observer.handlerMetric(ref, metric),
       log: (workerId, level, text) => options.observer.workerLogged(ref, workerId, level, text),
     });
@@ -113,12 +117,18 @@ export class ModelRuntime {
       queueSize: model.settings.jobQueueSize,
       tickets: model.settings.config.useJobTicket ?? false,
       canServe: () => this.#canServe(),
+      stateful: model.settings.stateful,
+      sequenceHeaders: sequenceHeaders(options),
+      sequencesPerWorker: () => {
+        const { stateful, minWorkers } = this.#settings;
+        return Math.floor((stateful?.limits?.most ?? 0) / Math.max(1, minWorkers));
+      },
     });
     const { scaleUpQueueMs, scaleDownIdleMs } = model.settings;
     this.#autoscaler = new Autoscaler({
       clock,
       queue: this.#queue,
-      workers: this.#pool,
+      workers: this.#scaledWorkers(),
       resize: (count) => this.#resize(count),
       scaleUpQueueMs,
       scaleDownIdleMs,
@@ -136,7 +146,7 @@ export class ModelRuntime {
 
   /**
    * Answers one request.
-   * Rejects with a MarlineError: `NO_WORKER`, `QUEUE_FULL`, `OVERLOADED`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`,
+   * Rejects with a MarlineError: `NO_WORKER`, `QUEUE_FULL`, `OVERLOADED`, `SEQUENCE_REFUSED`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`,
    * `SHUTTING_DOWN`, or what went wrong in the handler or the model.
    */
   predict(request: PredictionRequest): Promise<PredictionAnswer> {
@@ -172,8 +182,11 @@ export class ModelRuntime {
     this.#scaling++;
     this.#autoscaler.stop();
     try {
-      if (target === 0) await this.#quiet();
-      else await this.#prepare();
+      if (target === 0) {
+        await this.#quiet();
+        // Sequences cannot go on.
+        this.#queue.abandon(new MarlineError('NO_WORKER', { model: this.name }));
+      } else await this.#prepare();
       await this.#resize(target);
       if (target > 0) this.#failure = undefined;
     } catch (cause) {
@@ -265,6 +278,24 @@ export class ModelRuntime {
     return Math.min(Math.max(this.#pool.target, minWorkers), maxWorkers);
   }
 
+  /** What the autoscaler sees: while the worker that would leave first is needed for what it remembers, none is spare. */
+  #scaledWorkers(): AutoscalerOptions['workers'] {
+    const pool = this.#pool;
+    if (this.#settings.stateful === undefined) return pool;
+    const isNewestNeeded = () => this.#queue.isNeeded(pool.workers().at(-1)?.id ?? 0);
+    return {
+      get target() {
+        return pool.target;
+      },
+      get readyCount() {
+        return pool.readyCount;
+      },
+      get idleCount() {
+        return isNewestNeeded() ? 0 : pool.idleCount;
+      },
+    };
+  }
+
   #claimFor(workers: number): Claim {
     return { model: this.name, workers, bytes: bytesOf(this.#loader.footprint, workers) };
   }
@@ -305,7 +336,12 @@ export class ModelRuntime {
   }
 
   #route(request: PredictionRequest, pending: PendingAnswer): void {
-    const { id, input, deadlineMs, signal } = request;
+    const { id, input, deadlineMs, signal, sequence } = request;
+    if (sequence !== undefined && this.#settings.stateful?.limits === undefined) {
+      throw new MarlineError('INVALID_INPUT', {
+        reason: `Model ${this.name} knows no sequences: set sequenceBatching in its model-config.yaml, or leave the sequence out.`,
+      });
+    }
     const deadlineAt = deadlineMs === undefined ? undefined : this.host.clock.now() + deadlineMs;
     const bounds: AnswerBounds = { deadlineMs, signal, deadlineAt };
     // Tensors of the protocol are for the model, whatever its handler.

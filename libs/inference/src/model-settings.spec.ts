@@ -52,6 +52,27 @@ describe('settings in force', () => {
     expect(settings('batchSize: 4\nmarline: { batching: adaptive }')).toMatchObject({ batchSize: 4 });
   });
 
+  it('of workers that remember requests come from the file, unless none of them could', () => {
+    const config = parseModelConfig(
+      'sequenceBatching: true\nsequenceMaxIdleMSec: 10\nasyncCommunication: true',
+    );
+    const of = (runs: 'worker' | 'host' | 'python') =>
+      resolveSettings(
+        { url: 'm.mar', synchronous: true },
+        { config, manifest: { model: {} } } as ModelArchive,
+        options,
+        { devices: inventory(0), cores: 1 },
+        runs,
+      );
+    expect(of('worker')).toMatchObject({
+      stateful: { continuous: false, limits: { most: 1, queueSize: 1, maxIdleMs: 10, timeoutMs: 0 } },
+      warnings: [],
+    });
+    expect(of('host')).toMatchObject({ warnings: [expect.stringContaining('the application')] });
+    expect(of('python').warnings.at(-1)).toContain('asyncCommunication');
+    expect([of('host').stateful, of('python').stateful]).toEqual([undefined, undefined]);
+  });
+
   it('of time-outs come from the file as soon as there is one, else from the call', () => {
     expect(settings('responseTimeout: 9', { responseTimeout: 5, startupTimeout: 6 })).toMatchObject({
       responseTimeout: 9,

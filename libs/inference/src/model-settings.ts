@@ -1,9 +1,11 @@
 import { MarlineError } from '#libs/common';
 import type { ModelArchive, ModelConfig } from '#libs/archive';
+import type { HandlerPlan } from '#libs/handler';
 import type { Device } from './devices.js';
 import type { InferenceOptions } from './inference.options.js';
 import { parallelismOf, parallelWorkers, type Parallelism } from './parallelism.js';
 import { placementOf, type Placement } from './placement.js';
+import { statefulSettings, type StatefulSettings } from './stateful-settings.js';
 
 /** The settings of one model version that are in force. Names and units are TorchServe's, as describe shows them. */
 export interface ModelSettings {
@@ -43,6 +45,8 @@ export interface ModelSettings {
   readonly scaleUpQueueMs: number;
   /** Milliseconds for which a worker must have been spare before one is taken away, down to minWorkers. */
   readonly scaleDownIdleMs: number;
+  /** Present when workers remember requests from one batch to the next. */
+  readonly stateful?: StatefulSettings;
   /** What was asked for and is not done, for the log. */
   readonly warnings: readonly string[];
   /** What else `model-config.yaml` says, for describe. */
@@ -89,17 +93,19 @@ const DEFAULT_SCALE_DOWN_IDLE_S = 60;
 /**
  * The settings in force, by TorchServe's priorities: for batches the call wins over the file; for workers
  * and time-outs the file wins as soon as there is one, and its time-outs are 120 s when it does not say.
- * @param runsPython true when Python workers serve the archive
- * @throws MarlineError `BAD_REQUEST` for more workers than one version may have, `DEVICE_UNAVAILABLE`
+ * @param runs who serves the archive
+ * @throws MarlineError `BAD_REQUEST` for more workers than one version may have and for sequences without an end, `DEVICE_UNAVAILABLE`
  */
 export function resolveSettings(
   request: RegisterRequest,
   archive: ModelArchive,
   options: InferenceOptions,
   machine: Machine,
-  runsPython = false,
+  runs: HandlerPlan['runs'] = 'worker',
 ): ModelSettings {
+  const runsPython = runs === 'python';
   const { config, manifest } = archive;
+  const statelessBecause = whyStateless(runs, config);
   const { engine } = config;
   const parallelism = runsPython ? parallelismOf(config) : undefined;
   const placement = {
@@ -140,9 +146,14 @@ export function resolveSettings(
     scaleUpQueueMs: engine.scaleUpQueueMs ?? DEFAULT_SCALE_UP_QUEUE_MS,
     scaleDownIdleMs: (engine.scaleDownIdleSec ?? DEFAULT_SCALE_DOWN_IDLE_S) * 1000,
     memoryLimitMb: isolation === 'process' ? engine.memoryLimitMb : undefined,
+    stateful: statelessBecause === undefined ? statefulSettings(config) : undefined,
     warnings: [
       ...config.warnings,
       ...placement.warnings,
+      ...(statelessBecause !== undefined &&
+      (config.sequenceBatching === true || config.continuousBatching === true)
+        ? [`sequenceBatching and continuousBatching are ignored: ${statelessBecause}.`]
+        : []),
       ...(engine.memoryLimitMb !== undefined && isolation !== 'process'
         ? [`marline.memoryLimitMb is ignored: only processes can be limited; set marline.isolation: process.`]
         : []),
@@ -159,6 +170,15 @@ export function learnsBatchSizes({ config, placement, runsPython }: LearnedFrom)
   const { devices, deviceType } = placement;
   const onGpusOnly = devices?.every(({ kind }) => kind === 'gpu') ?? deviceType === 'gpu';
   return config.engine.batching === 'adaptive' && (runsPython || !onGpusOnly);
+}
+
+/** Why workers cannot remember requests, whatever the archive says; `undefined` when they can. */
+function whyStateless(runs: HandlerPlan['runs'], config: ModelConfig): string | undefined {
+  // Hooks of the application remember what they like: only their tensors come to workers.
+  if (runs === 'host') return 'its handler belongs to the application';
+  return runs === 'python' && config.asyncCommunication === true
+    ? 'with asyncCommunication batches are under way side by side'
+    : undefined;
 }
 
 /** True when the call or the archive says how many workers there shall be. */

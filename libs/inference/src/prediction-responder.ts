@@ -80,7 +80,7 @@ function timeLeft(deadlineMs: number, startedAt: number): number {
 // TorchServe words these errors differently when the client named a version.
 function withAskedVersion(error: unknown, target: PredictionTarget): unknown {
   if (target.version === undefined || !isMarlineError(error)) return error;
-  if (!['NO_WORKER', 'QUEUE_FULL', 'OVERLOADED'].includes(error.code)) return error;
+  if (!['NO_WORKER', 'QUEUE_FULL', 'OVERLOADED', 'SEQUENCE_REFUSED'].includes(error.code)) return error;
   const { model, version } = target;
   return new MarlineError(error.code, { ...error.details, model, version }, { cause: error });
 }

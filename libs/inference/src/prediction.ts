@@ -8,6 +8,7 @@ import {
   type ValueInput,
   type WorkerInput,
 } from '#libs/common';
+import type { SequenceStep } from './sequence-headers.js';
 
 /**
  * Tells that a caller is gone. An `AbortSignal` is one; doors with many short requests have cheaper ones, because an
@@ -35,6 +36,8 @@ export interface PredictionRequest {
   readonly tenant?: string;
   /** True: shares its batch with nobody. */
   readonly alone?: boolean;
+  /** The sequence that it is a step of; wins over the request's headers. */
+  readonly sequence?: SequenceStep;
 }
 
 /** From first to last. @publicApi */

@@ -36,6 +36,12 @@ export function createPythonWorker(
     metricsConfig: options.metricsConfig === '' ? undefined : resolve(options.metricsConfig),
     socket: options.pythonSocket,
     decodeInputRequest: options.decodeInputRequest,
+    variables: {
+      TS_REQUEST_SEQUENCE_ID: options.sequenceIdHeader,
+      TS_REQUEST_SEQUENCE_START: options.sequenceStartHeader,
+      TS_REQUEST_SEQUENCE_END: options.sequenceEndHeader,
+    },
+    continuous: settings.stateful?.continuous,
     memoryLimitMb: settings.memoryLimitMb,
     startTimeoutMs: Math.max(0, settings.startupTimeout * 1000),
     maxResponseSize: options.maxResponseSize,

@@ -10,8 +10,12 @@ import {
 } from '#libs/common';
 import type { WorkerPool } from '#libs/pool';
 import { Batcher } from './batcher.js';
-import type { Queued, Standing } from './batching-policy.js';
+import type { BatchingPolicy, Queued, Standing } from './batching-policy.js';
+import { CycleAnswers, type Run } from './cycle-answers.js';
 import type { AnswerBounds, PendingAnswer } from './pending-answer.js';
+import { SequenceBatcher } from './sequence-batcher.js';
+import { sequenceOf, type SequenceHeaders, type SequenceStep } from './sequence-headers.js';
+import type { StatefulSettings } from './stateful-settings.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /** What a queue needs to know beside its pool. */
@@ -32,31 +36,46 @@ export interface RunQueueOptions {
   readonly tickets: boolean;
   /** False when no worker runs and none will. */
   readonly canServe: () => boolean;
-}
-
-interface Run {
-  readonly item: BatchItem;
-  readonly pending: PendingAnswer;
+  /** Present when workers remember requests from one batch to the next. */
+  readonly stateful?: StatefulSettings;
+  readonly sequenceHeaders: SequenceHeaders;
+  /** Most sequences of one worker. */
+  readonly sequencesPerWorker: () => number;
 }
 
 /** The way of one model version from single items to its workers: queue, batch, run, and each answer back to who waits for it. */
 export class RunQueue {
-  readonly #batcher: Batcher<Run>;
+  readonly #batcher: BatchingPolicy<Run>;
+  /** The same, where workers remember requests. */
+  readonly #sequences: SequenceBatcher<Run> | undefined;
+  readonly #learn: (items: number, durationMs: number) => void;
 
   constructor(
     private readonly pool: WorkerPool<WorkerModel, WorkerReady>,
     private readonly options: RunQueueOptions,
   ) {
-    const { ref, clock, batchSize, adaptive, handsOver, maxBatchDelayMs, queueSize, tickets } = options;
-    this.#batcher = new Batcher<Run>({
+    if (options.stateful === undefined) {
+      const batcher = this.#plainBatcher();
+      this.#batcher = batcher;
+      this.#learn = (items, durationMs) => batcher.learn(items, durationMs);
+    } else {
+      this.#sequences = this.#sequenceBatcher(options.stateful);
+      this.#batcher = this.#sequences;
+      this.#learn = () => {};
+    }
+  }
+
+  #plainBatcher(): Batcher<Run> {
+    const { ref, clock, batchSize, adaptive, handsOver, maxBatchDelayMs, queueSize, tickets } = this.options;
+    return new Batcher<Run>({
       batchSize: tickets ? () => 1 : batchSize,
       adaptive,
       handsOver,
       maxBatchDelayMs,
       queueSize: tickets ? 0 : queueSize,
       clock,
-      idle: () => pool.room,
-      ready: () => pool.readyCount,
+      idle: () => this.pool.room,
+      ready: () => this.pool.readyCount,
       dispatch: (batch) => this.#dispatch(batch),
       full: () => new MarlineError('QUEUE_FULL', { model: ref.model }),
       overloaded: (expectedMs, { deadlineMs }) =>
@@ -66,6 +85,24 @@ export class RunQueue {
           expectedMs: Math.ceil(expectedMs),
           retryAfterMs: Math.ceil(expectedMs),
         }),
+    });
+  }
+
+  #sequenceBatcher({ limits }: StatefulSettings): SequenceBatcher<Run> {
+    const { ref, clock, batchSize, maxBatchDelayMs, queueSize, sequencesPerWorker } = this.options;
+    return new SequenceBatcher<Run>({
+      batchSize,
+      maxBatchDelayMs,
+      queueSize,
+      limits,
+      perWorker: sequencesPerWorker,
+      clock,
+      idle: () => this.pool.idleWorkers(),
+      isIdle: (workerId) => this.pool.isIdle(workerId),
+      dispatch: (batch, workerId) => this.#dispatch(batch, workerId),
+      goesOn: (run) => this.#goesOn(run),
+      full: () => new MarlineError('QUEUE_FULL', { model: ref.model }),
+      refused: (reason) => new MarlineError('SEQUENCE_REFUSED', { model: ref.model, reason }),
     });
   }
 
@@ -85,13 +122,40 @@ export class RunQueue {
 
   /**
    * Queues one item; what becomes of it is told to `pending`.
-   * @throws MarlineError `NO_WORKER` when nothing can ever run it, `QUEUE_FULL`, `OVERLOADED`, `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`
+   * @throws MarlineError `NO_WORKER` when nothing can ever run it, `QUEUE_FULL`, `OVERLOADED`, `SEQUENCE_REFUSED`, `INVALID_INPUT`,
+   * `DEADLINE_EXCEEDED`, `REQUEST_CANCELLED`
    */
-  submit(item: BatchItem, pending: PendingAnswer, bounds: AnswerBounds, standing?: Standing): void {
-    const { ref, observer } = this.options;
-    if (!this.options.canServe()) throw new MarlineError('NO_WORKER', { model: ref.model });
-    this.#batcher.submit({ item, pending }, bounds, (error) => pending.error(error), standing);
+  submit(
+    item: BatchItem,
+    pending: PendingAnswer,
+    bounds: AnswerBounds,
+    standing: Standing & { readonly sequence?: SequenceStep } = {},
+  ): void {
+    const { ref, observer, canServe } = this.options;
+    if (!canServe()) throw new MarlineError('NO_WORKER', { model: ref.model });
+    if (this.#sequences === undefined)
+      this.#batcher.submit({ item, pending }, bounds, (error) => pending.error(error), standing);
+    else this.#submitStep({ item, pending }, bounds, standing);
     observer.requestQueued(ref, item.id);
+  }
+
+  #submitStep(
+    run: Run,
+    bounds: AnswerBounds,
+    standing: Standing & { readonly sequence?: SequenceStep },
+  ): void {
+    const { ref, tickets, stateful, sequenceHeaders } = this.options;
+    if (tickets && this.#batcher.pending >= this.pool.idleWorkers().length)
+      throw new MarlineError('QUEUE_FULL', { model: ref.model });
+    const dropped = (error: MarlineError) => this.#fail(run, error);
+    if (stateful?.limits === undefined || standing.alone === true) {
+      this.#batcher.submit(run, bounds, dropped, standing);
+      return;
+    }
+    const { id, input } = run.item;
+    const { input: told, ...step } = sequenceOf(input, standing.sequence, sequenceHeaders);
+    run.item = { id, input: told };
+    this.#batcher.submit(run, bounds, dropped, { ...standing, step });
   }
 
   /** A worker became idle. */
@@ -104,16 +168,61 @@ export class RunQueue {
     this.#batcher.rejectAll(error);
   }
 
-  #dispatch(batch: readonly Queued<Run>[]): void {
+  /** A worker is gone, and with it what it remembered. */
+  lost(workerId: number, error: MarlineError): void {
+    this.#sequences?.lose(workerId, error);
+  }
+
+  /** True while a worker remembers requests that may go on. */
+  isNeeded(workerId: number): boolean {
+    return this.#sequences?.isHome(workerId) === true;
+  }
+
+  /** Resolves when a worker remembers nothing that may go on; `undefined` when that is so now. */
+  whenFree(workerId: number): Promise<void> | undefined {
+    return this.#sequences?.whenLeft(workerId);
+  }
+
+  #dispatch(batch: readonly Queued<Run>[], workerId?: number): void {
     const { ref } = this.options;
-    for (const { item, bounds } of batch) item.pending.watch(bounds, () => this.pool.cancel(item.item.id));
-    const answers = new BatchAnswers(batch, this.options, (items, ms) => this.#batcher.learn(items, ms));
+    for (const { item, bounds, again } of batch)
+      if (again !== true) item.pending.watch(bounds, () => this.pool.cancel(item.item.id));
+    const answers = new BatchAnswers(batch, this.options, this.#learn);
+    const sink = workerId === undefined ? answers : this.#cycle(batch, answers, workerId);
     try {
       const items = batch.map((entry) => entry.item.item);
-      if (!this.pool.run(items, answers)) throw new MarlineError('NO_WORKER', { model: ref.model });
+      if (!this.pool.run(items, sink, workerId)) throw new MarlineError('NO_WORKER', { model: ref.model });
     } catch (error) {
       for (const { item } of batch) answers.error(item.item.id, toMarlineError(error));
     }
+  }
+
+  /** A request that is in a batch again comes without its parameters: its worker knows them. */
+  #cycle(batch: readonly Queued<Run>[], answers: BatchSink, workerId: number): BatchSink {
+    const { clock, stateful, sequenceHeaders } = this.options;
+    for (const { item: run, again } of batch) {
+      run.goesOn = false;
+      run.startedAt ??= clock.now();
+      const { id, input } = run.item;
+      if (again === true && input.kind === 'raw') run.item = { id, input: { ...input, parameters: [] } };
+    }
+    const runs = new Map(batch.map(({ item: run }) => [run.item.id, run]));
+    return new CycleAnswers(runs, answers, stateful?.continuous === true, sequenceHeaders.end, (ids) =>
+      this.#sequences?.close(ids, workerId),
+    );
+  }
+
+  #goesOn(run: Run): boolean {
+    if (run.goesOn !== true || !run.pending.unread) return run.goesOn === true;
+    run.goesOn = false;
+    this.#fail(run, new MarlineError('REQUEST_CANCELLED'));
+    return false;
+  }
+
+  #fail({ item, pending }: Run, error: MarlineError): void {
+    // Any other failure is told where the answer is awaited.
+    if (pending.streaming) this.options.observer.requestFailed(this.options.ref, item.id, error);
+    pending.error(error);
   }
 }
 
@@ -145,9 +254,10 @@ class BatchAnswers implements BatchSink {
     if (pending.abandoned && !pending.streaming) return;
     pending.result(result);
     const now = clock.now();
+    const startedAt = entry.item.startedAt ?? this.#startedAt;
     observer.requestFinished(ref, id, {
-      queueMs: this.#startedAt - entry.queuedAt,
-      runMs: now - this.#startedAt,
+      queueMs: startedAt - entry.queuedAt,
+      runMs: now - startedAt,
       totalMs: now - entry.queuedAt,
       batchSize: this.#entries.size,
     });

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { MarlineError, type ItemResult } from '#libs/common';
 import type { ModelRegistry } from './model-registry.js';
 import { isPriority, type CancelSignal, type PredictionAnswer, type Priority } from './prediction.js';
+import type { SequenceStep } from './sequence-headers.js';
 
 /** How one call is bounded. @publicApi */
 export interface PredictOptions {
@@ -16,6 +17,8 @@ export interface PredictOptions {
   readonly priority?: Priority;
   /** Whom the call is for: tenants that wait share the workers evenly, however many calls each makes. */
   readonly tenant?: string;
+  /** The sequence that the call is a step of, for a model with `sequenceBatching`; a sequence of its own when not given. */
+  readonly sequence?: SequenceStep;
 }
 
 /**

@@ -35,6 +35,7 @@ export {
   type RegisterRequest,
   type RequestSchedule,
   type ScheduleRequest,
+  type SequenceStep,
   type WorkerInfo,
 } from '#libs/inference';
 export {

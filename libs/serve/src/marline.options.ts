@@ -70,6 +70,10 @@ function VariableNames(): PropertyDecorator {
   return applyDecorators(IsArray(text), Matches(/^[A-Za-z_]\w*$/, { each: true, ...text }));
 }
 
+function HeaderName(): PropertyDecorator {
+  return Matches(/^[\w!#$%&'*+.^`|~-]{1,100}$/, say('give the name of a header.'));
+}
+
 /**
  * The values of `MarlineModule.forRoot`, each with its default. Every one may also come from the environment as
  * `MARLINE_` and its name in capitals (`jobQueueSize` → `MARLINE_JOB_QUEUE_SIZE`, lists separated by commas), except
@@ -185,6 +189,18 @@ export class MarlineOptions {
   /** The request envelope of TorchServe's package around Python handlers: `json`, `body`, `kserve`, `kservev2`. None by default. */
   @IsString(say('give the name of an envelope, or leave it out.'))
   serviceEnvelope = '';
+
+  /** The header with the id of a request's sequence, in exactly this letter case; TorchServe's by default, as the next two. */
+  @HeaderName()
+  sequenceIdHeader = 'ts_request_sequence_id';
+
+  /** The header that a handler sees on the first request of a sequence whose id was made here. */
+  @HeaderName()
+  sequenceStartHeader = 'ts_request_sequence_start';
+
+  /** The header of the last request of a sequence, and of an answer that names sequences which are over. */
+  @HeaderName()
+  sequenceEndHeader = 'ts_request_sequence_end';
 
   /** Devices to place workers on instead of those of the machine: for tests. */
   @IsOptional()

@@ -1,9 +1,10 @@
 import { Catch } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
-import { MarlineError, type Header } from '#libs/common';
+import { MarlineError, type ErrorCode, type Header } from '#libs/common';
 import { TorchServeExceptionFilter, sendNativeJson } from '#libs/inference';
 
 const TOO_MANY_REQUESTS = 429;
+const OVERLOAD: ReadonlySet<ErrorCode> = new Set(['QUEUE_FULL', 'OVERLOADED', 'SEQUENCE_REFUSED']);
 
 /**
  * Answers our errors as the open inference protocol does, `{ "error": … }`. Overload is 429 with the seconds after which a
@@ -12,7 +13,7 @@ const TOO_MANY_REQUESTS = 429;
 @Catch(MarlineError)
 export class OipExceptionFilter extends TorchServeExceptionFilter {
   protected override answer(reply: FastifyReply, error: MarlineError): void {
-    const overloaded = error.code === 'QUEUE_FULL' || error.code === 'OVERLOADED';
+    const overloaded = OVERLOAD.has(error.code);
     sendNativeJson(
       reply,
       overloaded ? TOO_MANY_REQUESTS : error.status,
