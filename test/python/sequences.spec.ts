@@ -260,6 +260,37 @@ describe('a model with sequences', () => {
     expect(await add(served, 'a')).toMatchObject({ sum: 2 });
   });
 
+  it('loses no worker that has sequences when the load asks for fewer', async () => {
+    const served = await app.serve('sequence', 'javascript', CONFIG, 'scaleDownIdleSec: 1');
+    await add(served, 'a');
+    await add(served, 'b');
+    await served.runtime.scale(1, 2);
+    await sleep(2500);
+    expect(served.runtime.workers()).toHaveLength(2);
+    await add(served, 'b', { add: 1, over: ['b'] });
+    await until(() => served.runtime.workers().length === 1);
+    expect(await add(served, 'a')).toMatchObject({ sum: 2 });
+  });
+
+  it('lets nothing wait with useJobTicket', async () => {
+    const served = await app.serve('sequence', 'javascript', [...CONFIG, 'useJobTicket: true']);
+    const running = ['a', 'b'].map((id) => add(served, id, { add: 1, sleep: 0.3 }));
+    await expect(add(served, 'c')).rejects.toMatchObject({ code: 'QUEUE_FULL' });
+    expect((await Promise.all(running)).map(({ sum }) => sum)).toEqual([1, 1]);
+    expect(await add(served, 'c')).toMatchObject({ sum: 1 });
+  });
+
+  it('takes tensors for its model without a sequence, for which no place has to be free', async () => {
+    await app.packModel([...CONFIG, 'maxNumSequence: 1']);
+    const { url, registry } = app;
+    await registry.register({ url: 'tensors.mar', synchronous: true });
+    const inputs = [{ name: 'input', shape: [1, 128], datatype: 'FP32', data: Array(128).fill(0.5) }];
+    const ask = () =>
+      fetch(`${url}/v2/models/tensors/infer`, { method: 'POST', body: JSON.stringify({ inputs }) });
+    const answers = await Promise.all([ask(), ask(), ask()]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+  });
+
   it('is not registered when they would never end', async () => {
     await expect(app.serve('sequence', 'javascript', ['sequenceBatching: true'])).rejects.toMatchObject({
       code: 'BAD_REQUEST',

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { packArchive } from '#libs/archive';
 import { ServedModel, type ModelRegistry, type ModelRuntime } from '#libs/inference';
 import type { MarlineModuleOptions } from '#libs/serve';
+import { fixture } from '../support/open-registry.js';
 import { pythonVenv } from '../support/python-venv.js';
 import { serveApp } from '../support/serve-app.js';
 
@@ -31,8 +32,16 @@ export interface StatefulApp {
    * Registers a model and waits for its workers, which are processes in either language.
    * @param handler `sequence` or `parts`
    * @param config lines of `model-config.yaml`
+   * @param engine a further key of its section `marline`
    */
-  serve(handler: string, language: Language, config: readonly string[]): Promise<StatefulModel>;
+  serve(
+    handler: string,
+    language: Language,
+    config: readonly string[],
+    engine?: string,
+  ): Promise<StatefulModel>;
+  /** Packs `tensors.mar`, an ONNX model with the built-in handler. */
+  packModel(config: readonly string[]): Promise<void>;
   /** Takes all models out of service. */
   clear(): Promise<void>;
   close(): Promise<void>;
@@ -42,19 +51,35 @@ export async function statefulApp(options: MarlineModuleOptions = {}): Promise<S
   const app = await serveApp({ options: { python, ...options } });
   const { url, registry, models } = app;
   let count = 0;
+  const write = (name: string, lines: readonly string[]): string => {
+    const file = join(models.cacheDir, '..', `${name}.yaml`);
+    writeFileSync(file, lines.join('\n'));
+    return file;
+  };
   return {
     url,
     registry,
     store: models.store,
     close: () => app.close(),
+    async packModel(config) {
+      await packArchive({
+        modelName: 'tensors',
+        version: '1.0',
+        handler: 'tensor',
+        serializedFile: fixture('models/mlp.onnx'),
+        configFile: write('tensors', config),
+        exportPath: models.store,
+        runtime: 'node',
+      });
+    },
     async clear() {
       for (const { name } of registry.all()) await registry.unregister(name);
     },
-    async serve(handler, language, config) {
+    async serve(handler, language, config, engine) {
       const modelName = `${handler}_${language}_${++count}`;
       const file = language === 'python' ? `handlers/${handler}_handler.py` : `twins/${handler}_handler.mjs`;
-      const configFile = join(models.cacheDir, '..', `${modelName}.yaml`);
-      writeFileSync(configFile, [...config, 'marline: { isolation: process }'].join('\n'));
+      const section = ['isolation: process', ...(engine === undefined ? [] : [engine])];
+      const configFile = write(modelName, [...config, `marline: { ${section.join(', ')} }`]);
       await packArchive({
         modelName,
         version: '1.0',

@@ -148,11 +148,13 @@ export class RunQueue {
     if (tickets && this.#batcher.pending >= this.pool.idleWorkers().length)
       throw new MarlineError('QUEUE_FULL', { model: ref.model });
     const dropped = (error: MarlineError) => this.#fail(run, error);
-    if (stateful?.limits === undefined || standing.alone === true) {
+    const { id, input } = run.item;
+    // Tensors come without headers, so that no handler could tell their sequence.
+    const isNamed = input.kind === 'raw' || standing.sequence !== undefined;
+    if (stateful?.limits === undefined || standing.alone === true || !isNamed) {
       this.#batcher.submit(run, bounds, dropped, standing);
       return;
     }
-    const { id, input } = run.item;
     const { input: told, ...step } = sequenceOf(input, standing.sequence, sequenceHeaders);
     run.item = { id, input: told };
     this.#batcher.submit(run, bounds, dropped, { ...standing, step });

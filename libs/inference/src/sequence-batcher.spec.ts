@@ -262,7 +262,7 @@ describe('SequenceBatcher', () => {
     clock.advance(5);
     step('a2');
     clock.advance(7);
-    expect([batcher.oldestWaitMs, batcher.pending, batcher.remaining]).toEqual([7, 1, 99]);
+    expect([batcher.oldestWaitMs, batcher.pending, batcher.remaining]).toEqual([7, 1, 10]);
   });
 });
 

@@ -83,10 +83,9 @@ export class SequenceBatcher<T> implements BatchingPolicy<T> {
     return this.#pending;
   }
 
+  /** For requests without a sequence, as in TorchServe: each sequence has a queue of its own beside. */
   get remaining(): number {
-    const { limits } = this.#options;
-    if (limits === undefined) return Math.max(0, this.#unnamedRoom() - this.#pendingUnnamed);
-    return Math.max(0, limits.most * limits.queueSize - this.#pending);
+    return Math.min(this.#options.queueSize, Math.max(0, this.#unnamedRoom() - this.#pendingUnnamed));
   }
 
   get oldestWaitMs(): number {
