@@ -139,6 +139,7 @@ function registryOf({
   });
   return {
     shuttingDown: false,
+    healthy: status !== 'failed',
     names: () => ['m'],
     versions: () => [runtime('1.0'), runtime('2.0')],
     get(model: string, version = '1.0') {

@@ -47,7 +47,10 @@ async function serve({ guards, enableModelApi, registry = {} }: Options = {}): P
   @Global()
   @Module({
     providers: [
-      { provide: ModelRegistry, useValue: { ...calls, names: () => [], ...registry } },
+      {
+        provide: ModelRegistry,
+        useValue: { ...calls, names: () => [], startupModels: new Set(), ...registry },
+      },
       { provide: getAccessGuardsToken(), useValue: guards },
       {
         provide: APP_PIPE,

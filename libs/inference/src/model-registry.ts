@@ -47,6 +47,7 @@ export class ModelRegistry
 {
   readonly #logger = new Logger('Marline');
   readonly #models = new Map<string, ModelVersions>();
+  readonly #loadedAtStartup = new Set<string>();
   readonly #startupFailures = new Map<string, MarlineError>();
   readonly #host: RuntimeHost;
   #shuttingDown = false;
@@ -72,7 +73,8 @@ export class ModelRegistry
     await this.store.sweep();
     for (const { url, modelName } of await this.#startupModels()) {
       try {
-        await this.register({ url, modelName, synchronous: false, atStartup: true });
+        const { name } = await this.register({ url, modelName, synchronous: false, atStartup: true });
+        this.#loadedAtStartup.add(name);
       } catch (error) {
         const failure = toMarlineError(error);
         this.#startupFailures.set(modelName ?? url, failure);
@@ -110,6 +112,16 @@ export class ModelRegistry
   /** True from the moment the application was told to stop. */
   get shuttingDown(): boolean {
     return this.#shuttingDown;
+  }
+
+  /** False while the default version of some model has given up on its workers; models without workers, and workers that are starting, are healthy. */
+  get healthy(): boolean {
+    return this.names().every((name) => this.get(name).status().status !== 'failed');
+  }
+
+  /** Names of the models that were loaded at start, whatever became of them. */
+  get startupModels(): ReadonlySet<string> {
+    return this.#loadedAtStartup;
   }
 
   /** Start-up models that could not be registered, by name (or url where there is none), with the reason. */

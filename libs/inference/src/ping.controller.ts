@@ -10,13 +10,10 @@ import { TorchServeRoutes } from './torchserve-routes.js';
 export class PingController {
   constructor(private readonly registry: ModelRegistry) {}
 
-  /**
-   * 200 `Healthy` unless the default version of some model has given up on its workers: then 500 `Unhealthy`.
-   * Models without workers, and workers that are starting or starting again, are healthy.
-   */
+  /** 200 `Healthy`, or 500 `Unhealthy`; see {@link ModelRegistry.healthy}. */
   @All(['ping', 'ping/*'])
   ping(@Res() reply: FastifyReply): void {
-    const failed = this.registry.names().some((name) => this.registry.get(name).status().status === 'failed');
-    sendJson(reply, failed ? 500 : 200, { status: failed ? 'Unhealthy' : 'Healthy' });
+    const { healthy } = this.registry;
+    sendJson(reply, healthy ? 200 : 500, { status: healthy ? 'Healthy' : 'Unhealthy' });
   }
 }

@@ -4,3 +4,5 @@
  * everything else is the registry's.
  */
 export { ManagementModule } from './management.module.js';
+export { ModelOperations } from './model-operations.js';
+export type { ParameterSource } from './models.dto.js';

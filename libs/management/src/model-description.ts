@@ -4,7 +4,8 @@ import { deviceName, type ModelRuntime, type WorkerInfo } from '#libs/inference'
 /** One version as `GET /models/{model}` shows it; fields and their order are TorchServe's. */
 export type ModelDescription = Readonly<Record<string, unknown>>;
 
-export function describeModel(runtime: ModelRuntime): ModelDescription {
+/** @param loadedAtStartup whether some version of the model was */
+export function describeModel(runtime: ModelRuntime, loadedAtStartup: boolean): ModelDescription {
   const { settings } = runtime;
   const { config } = settings;
   return {
@@ -32,7 +33,7 @@ export function describeModel(runtime: ModelRuntime): ModelDescription {
     sequenceTimeoutMSec: config.sequenceTimeoutMSec ?? 0,
     maxNumSequence: config.maxNumSequence ?? 0,
     maxSequenceJobQueueSize: config.maxSequenceJobQueueSize ?? 0,
-    loadedAtStartup: runtime.loadedAtStartup,
+    loadedAtStartup,
     workers: runtime.workers().map(describeWorker),
     jobQueueStatus: runtime.queue(),
     // Ours, and only where the archive has the section.

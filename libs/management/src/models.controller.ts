@@ -1,17 +1,9 @@
-import { Controller, Delete, Get, Inject, Optional, Post, Put, Req, Res } from '@nestjs/common';
+import { Controller, Delete, Get, Post, Put, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { MarlineError, isMarlineError } from '#libs/common';
-import { ModelRegistry, RawBody, TorchServeRoutes, readRawBody, sendJson } from '#libs/inference';
-import { MANAGEMENT_OPTIONS, type ManagementOptions } from './management.options.js';
-import { describeModel } from './model-description.js';
-import {
-  DescribeModelDto,
-  ListModelsDto,
-  RegisterModelDto,
-  ScaleModelDto,
-  readParameters,
-  type ParameterSource,
-} from './models.dto.js';
+import { MarlineError } from '#libs/common';
+import { RawBody, TorchServeRoutes, readRawBody, sendJson } from '#libs/inference';
+import { ModelOperations, type Outcome } from './model-operations.js';
+import type { ParameterSource } from './models.dto.js';
 
 interface ModelPath {
   readonly model: string;
@@ -20,154 +12,78 @@ interface ModelPath {
 
 /** A registration is a few names and numbers. */
 const MAX_BODY_BYTES = 64 * 1024;
-const MAX_PAGE = 100;
-const IN_PROGRESS = 'Processing worker updates...';
 
 /**
- * TorchServe's management routes. Bodies are left unread, like TorchServe leaves them, except JSON of a
- * registration; answers are written past Nest, so that a host's interceptors do not reshape them.
+ * TorchServe's management routes: {@link ModelOperations} over HTTP. Bodies are left unread, like TorchServe leaves them, except
+ * JSON of a registration; answers are written past Nest, so that a host's interceptors do not reshape them.
  */
 @Controller('models')
 @TorchServeRoutes('management')
 export class ModelsController {
-  constructor(
-    private readonly registry: ModelRegistry,
-    @Optional() @Inject(MANAGEMENT_OPTIONS) private readonly options: ManagementOptions | undefined,
-  ) {}
+  constructor(private readonly operations: ModelOperations) {}
 
-  /**
-   * Registers a model of the model store; synchronous unless told otherwise. With `replace=true` it takes the place of the
-   * default version of its name.
-   */
+  /** Registers a model. */
   @Post()
   @RawBody()
   async register(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    this.#assertModelApi();
-    const parameters = readParameters(RegisterModelDto, await sourceOf(request));
-    if (parameters.replace) {
-      await this.#replace(parameters, reply);
-      return;
-    }
-    const { name, version, settings } = await this.registry.register(parameters);
-    const registered = `Model "${name}" Version: ${version} registered with ${settings.minWorkers} initial workers`;
-    if (settings.minWorkers === 0) {
-      sendStatus(reply, 200, `${registered}. Use scale workers API to add workers for the model.`);
-    } else if (parameters.synchronous) {
-      sendStatus(reply, 200, registered);
-    } else {
-      sendStatus(reply, 202, IN_PROGRESS);
-    }
+    this.operations.assertModelApi();
+    sendOutcome(reply, await this.operations.register(await sourceOf(request)));
   }
 
-  /** Ours: what a registration with the same parameters would do. Nothing is registered. */
+  /** Ours: what a registration with the same parameters would do. */
   @Post('plan')
   @RawBody()
   async plan(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    this.#assertModelApi();
-    const parameters = readParameters(RegisterModelDto, await sourceOf(request));
-    sendJson(reply, 200, await this.registry.plan(parameters));
+    this.operations.assertModelApi();
+    sendJson(reply, 200, await this.operations.plan(await sourceOf(request)));
   }
 
   /** The default versions by name, a page at a time. */
   @Get()
   @RawBody()
   list(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
-    const { limit = MAX_PAGE, nextPageToken = 0 } = readParameters(ListModelsDto, queryOf(request));
-    const count = limit < 0 || limit > MAX_PAGE ? MAX_PAGE : limit;
-    const start = Math.max(0, nextPageToken);
-    const names = this.registry.names();
-    sendJson(reply, 200, {
-      // TorchServe gives a token also when the next page is empty.
-      nextPageToken: start + count <= names.length ? String(start + count) : undefined,
-      models: names
-        .slice(start, start + count)
-        .map((modelName) => ({ modelName, modelUrl: this.registry.get(modelName).archive.url })),
-    });
+    sendJson(reply, 200, this.operations.list(queryOf(request)));
   }
 
-  /** The default version, the one in the path, or (`all`) every version; with `customized=true` also what its handler says. */
+  /** The default version, the one in the path, or (`all`) every version. */
   @Get([':model', ':model/:version'])
   @RawBody()
   async describe(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
-    const { customized } = readParameters(DescribeModelDto, queryOf(request));
-    if (version === 'all') {
-      sendJson(reply, 200, this.registry.versions(model).map(describeModel));
-      return;
-    }
-    const runtime = this.registry.get(model, version);
-    if (!customized) {
-      sendJson(reply, 200, [describeModel(runtime)]);
-      return;
-    }
-    const customizedMetadata = await runtime.describe(request.raw.rawHeaders);
+    const { rawHeaders } = request.raw;
+    const described = await this.operations.describe(model, version, queryOf(request), rawHeaders);
     // As TorchServe does wherever a worker had a say.
-    sendJson(reply, 200, [{ ...describeModel(runtime), customizedMetadata }], '');
+    const reason = described.customized ? '' : undefined;
+    sendJson(reply, 200, described.versions, reason);
   }
 
-  /** Changes the number of workers; not synchronous unless told so. */
+  /** Changes the number of workers. */
   @Put([':model', ':model/:version'])
   @RawBody()
   async scale(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    const path = request.params as ModelPath;
-    const {
-      minWorker = 1,
-      maxWorker = minWorker,
-      modelVersion,
-      synchronous,
-    } = readParameters(ScaleModelDto, queryOf(request));
-    if (minWorker < 0) throw new MarlineError('BAD_REQUEST', { reason: 'min_worker cannot be negative.' });
-    const version = path.version ?? modelVersion;
-    await this.registry.scale(path.model, version, minWorker, maxWorker, { synchronous });
-    const scaled = `Workers scaled to ${minWorker} for model: ${path.model}${version === undefined ? '' : `, version: ${version}`}`;
-    sendStatus(reply, synchronous ? 200 : 202, synchronous ? scaled : IN_PROGRESS);
+    const { model, version } = request.params as ModelPath;
+    sendOutcome(reply, await this.operations.scale(model, version, queryOf(request)));
   }
 
-  /** Makes a version the one that answers when no version is asked for. */
+  /** Makes a version the default. */
   @Put(':model/:version/set-default')
   @RawBody()
   setDefault(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
     const { model, version = '' } = request.params as ModelPath;
-    try {
-      this.registry.setDefault(model, version);
-    } catch (error) {
-      if (!isMarlineError(error) || error.code !== 'MODEL_VERSION_NOT_FOUND') throw error;
-      // TorchServe has other words for this here than everywhere else.
-      const reason = `Model version ${version} does not exist for model ${model}`;
-      throw new MarlineError(error.code, { ...error.details, reason }, { cause: error });
-    }
-    sendStatus(reply, 200, `Default version successfully updated for model "${model}" to "${version}"`);
+    sendOutcome(reply, this.operations.setDefault(model, version));
   }
 
-  /** Takes the default version, or the one in the path, out of service after it answered what it accepted. */
+  /** Takes the default version, or the one in the path, out of service. */
   @Delete([':model', ':model/:version'])
   @RawBody()
   async unregister(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
-    this.#assertModelApi();
     const { model, version } = request.params as ModelPath;
-    await this.registry.unregister(model, version);
-    sendStatus(reply, 200, `Model "${model}" unregistered`);
-  }
-
-  async #replace(parameters: RegisterModelDto, reply: FastifyReply): Promise<void> {
-    const { runtime, replaced } = await this.registry.replace(parameters);
-    if (!parameters.synchronous) {
-      sendStatus(reply, 202, IN_PROGRESS);
-      return;
-    }
-    const { name, version } = runtime;
-    const workers = runtime.status().readyWorkers;
-    const of = replaced === undefined ? '' : ` in the place of version ${replaced}`;
-    sendStatus(reply, 200, `Model "${name}" Version: ${version} serves with ${workers} workers${of}`);
-  }
-
-  #assertModelApi(): void {
-    if (this.options?.enableModelApi === false) throw new MarlineError('METHOD_NOT_ALLOWED');
+    sendOutcome(reply, await this.operations.unregister(model, version));
   }
 }
 
-function sendStatus(reply: FastifyReply, code: number, status: string): void {
-  sendJson(reply, code, { status });
+function sendOutcome(reply: FastifyReply, { text, done }: Outcome): void {
+  sendJson(reply, done ? 200 : 202, { status: text });
 }
 
 // Read here and not from `request.query`: the host may have a query parser of its own.

@@ -125,7 +125,13 @@ function compose(
     { module: HealthModule, global: true },
     { module: OipModule },
     ...(management
-      ? [ManagementModule.registerAsync(from(({ enableModelApi }) => ({ enableModelApi })))]
+      ? [
+          // Global, so that doors outside of this module find its operations.
+          {
+            ...ManagementModule.registerAsync(from(({ enableModelApi }) => ({ enableModelApi }))),
+            global: true,
+          },
+        ]
       : []),
   ];
   const routes =
