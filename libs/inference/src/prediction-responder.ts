@@ -77,8 +77,11 @@ function timeLeft(deadlineMs: number, startedAt: number): number {
   return leftMs;
 }
 
-// TorchServe words these errors differently when the client named a version.
-function withAskedVersion(error: unknown, target: PredictionTarget): unknown {
+/** TorchServe words some errors differently when the client named a version. */
+export function withAskedVersion(
+  error: unknown,
+  target: Pick<PredictionTarget, 'model' | 'version'>,
+): unknown {
   if (target.version === undefined || !isMarlineError(error)) return error;
   if (!['NO_WORKER', 'QUEUE_FULL', 'OVERLOADED', 'SEQUENCE_REFUSED'].includes(error.code)) return error;
   const { model, version } = target;

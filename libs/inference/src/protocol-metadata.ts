@@ -1,12 +1,15 @@
-import type { TensorMetadata } from '#libs/common';
+import { VERSION, type TensorMetadata } from '#libs/common';
 import { DATATYPES } from '#libs/handler';
-import type { ModelRuntime } from '#libs/inference';
+import type { ModelRuntime } from './model-runtime.js';
+
+/** What this server is, in the open inference protocol, and what of the protocol's extensions it has. */
+export const PROTOCOL_SERVER = { name: 'Marline', version: VERSION, extensions: ['binary_tensor_data'] };
 
 /** A dimension that may have any length, in the protocol. */
 const ANY_LENGTH = -1;
 
 /** The protocol's metadata of a model; inputs and outputs are empty before its first worker, and without an ONNX file. */
-export function describeModel(
+export function protocolMetadata(
   { name, metadata, settings }: Pick<ModelRuntime, 'name' | 'metadata' | 'settings'>,
   versions: readonly string[],
 ) {

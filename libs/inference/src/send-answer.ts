@@ -64,7 +64,8 @@ function isJson(output: ItemOutput): boolean {
   return output.kind === 'tensors' || output.kind === 'value' || output.encoding === 'json';
 }
 
-function bodyOf(output: ItemOutput): Buffer | string {
+/** The body that an output has on the wire. */
+export function bodyOf(output: ItemOutput): Buffer | string {
   switch (output.kind) {
     case 'text':
       return output.text;

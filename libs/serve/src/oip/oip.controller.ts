@@ -1,16 +1,16 @@
 import { Controller, Get, Post, Req, Res, UseFilters, UseGuards } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { VERSION } from '#libs/common';
 import {
   AccessGuard,
   ModelRegistry,
+  PROTOCOL_SERVER,
   Plane,
   PredictionResponder,
   RawBody,
+  protocolMetadata,
   sendNativeJson,
 } from '#libs/inference';
 import { MarlineHealthIndicator } from '../health/health.indicator.js';
-import { describeModel } from './model-metadata.js';
 import { OipExceptionFilter } from './oip.filter.js';
 import { protocolInput } from './protocol-input.js';
 
@@ -18,8 +18,6 @@ interface ModelPath {
   readonly model: string;
   readonly version?: string;
 }
-
-const SERVER = { name: 'Marline', version: VERSION, extensions: ['binary_tensor_data'] };
 
 /**
  * The open inference protocol (v2): infer with tensors as JSON or as bytes, and what a client asks before. The tensors go to
@@ -47,7 +45,7 @@ export class OipController {
   /** What this server is and what of the protocol's extensions it has. */
   @Get()
   server(@Res() reply: FastifyReply): void {
-    sendNativeJson(reply, 200, SERVER);
+    sendNativeJson(reply, 200, PROTOCOL_SERVER);
   }
 
   /** 200 as long as the process answers. */
@@ -69,7 +67,7 @@ export class OipController {
     const { model, version } = request.params as ModelPath;
     const runtime = this.registry.get(model, version);
     const versions = this.registry.versions(model).map((each) => each.version);
-    sendNativeJson(reply, 200, describeModel(runtime, versions));
+    sendNativeJson(reply, 200, protocolMetadata(runtime, versions));
   }
 
   /** 200 when a worker of the model can take a request, else 503. */
