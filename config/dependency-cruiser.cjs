@@ -8,6 +8,7 @@ const reaches = {
   inference: ['common', 'archive', 'handler', 'pool', 'python'],
   management: ['common', 'archive', 'handler', 'pool', 'python', 'inference'],
   serve: ['common', 'archive', 'handler', 'pool', 'python', 'inference', 'management'],
+  grpc: ['common', 'archive', 'handler', 'pool', 'python', 'inference', 'management', 'serve'],
 };
 const all = Object.keys(reaches);
 
@@ -49,8 +50,15 @@ module.exports = {
     {
       name: 'doors-only-in-serve',
       severity: 'error',
-      from: { path: '^libs/(?!serve/)' },
-      to: { path: 'node_modules/(@nestjs/(terminus|bull|microservices)|bull|@grpc)' },
+      from: { path: '^libs/(?!serve/|grpc/)' },
+      to: { path: 'node_modules/(@nestjs/(terminus|bull)|bull)' },
+    },
+    {
+      name: 'grpc-only-in-grpc',
+      comment: 'A gateway without gRPC does not have these packages.',
+      severity: 'error',
+      from: { pathNot: '^libs/grpc/' },
+      to: { path: 'node_modules/(@nestjs/microservices|@grpc)' },
     },
   ],
   options: {

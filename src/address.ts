@@ -31,8 +31,13 @@ export function parseAddress(text: string, defaultPort: number): ListenAddress {
 }
 
 /** The address as a URL. */
-export function formatAddress({ host, port }: ListenAddress): string {
-  return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+export function formatAddress(address: ListenAddress): string {
+  return `http://${formatHost(address)}`;
+}
+
+/** The address as `host:port`. */
+export function formatHost({ host, port }: ListenAddress): string {
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
 /** True when only this machine can reach the address. */

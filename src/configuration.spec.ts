@@ -130,9 +130,9 @@ describe('loadConfiguration', () => {
 
   it('lists the keys without effect and tells unknown ones apart', () => {
     const configuration = load(
-      'grpc_inference_port=7070\njob_queue_size=7\ninference_adress=http://127.0.0.1:1',
+      'netty_client_threads=4\njob_queue_size=7\ninference_adress=http://127.0.0.1:1',
     );
-    expect(configuration.ignoredKeys).toEqual(['grpc_inference_port', 'inference_adress']);
+    expect(configuration.ignoredKeys).toEqual(['netty_client_threads', 'inference_adress']);
     expect(configuration.unknownKeys).toEqual(['inference_adress']);
   });
 

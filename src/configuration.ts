@@ -24,6 +24,23 @@ const SETTINGS = {
   inferenceAddress: address('inference_address', 'Inference address', 8080, 80),
   managementAddress: address('management_address', 'Management address', 8081),
   metricsAddress: address('metrics_address', 'Metrics address', 8082),
+  grpcInferenceAddress: text('grpc_inference_address', 'gRPC inference address', '127.0.0.1'),
+  grpcInferencePort: port('grpc_inference_port', 'gRPC inference port', 7070),
+  grpcManagementAddress: text('grpc_management_address', 'gRPC management address', '127.0.0.1'),
+  grpcManagementPort: port('grpc_management_port', 'gRPC management port', 7071),
+  grpcInferenceMaxConnectionAgeMs: optionalInteger('grpc_inference_max_connection_age_ms', undefined),
+  grpcInferenceMaxConnectionAgeGraceMs: optionalInteger(
+    'grpc_inference_max_connection_age_grace_ms',
+    undefined,
+  ),
+  grpcManagementMaxConnectionAgeMs: optionalInteger('grpc_management_max_connection_age_ms', undefined),
+  grpcManagementMaxConnectionAgeGraceMs: optionalInteger(
+    'grpc_management_max_connection_age_grace_ms',
+    undefined,
+  ),
+  enableGrpcSsl: flag('enable_grpc_ssl', undefined, false),
+  privateKeyFile: text('private_key_file'),
+  certificateFile: text('certificate_file'),
   modelStore: text('model_store', 'Model store'),
   loadModels: list('load_models', 'Initial models'),
   cacheDir: text('cache_dir', 'Cache folder', defaults.cacheDir),
@@ -238,7 +255,17 @@ function address(key: string, label: string, port: number, portless = port): Set
   return { key, label, default: `http://127.0.0.1:${port}`, parse: (value) => parseAddress(value, portless) };
 }
 
-function text(key: string, label: string | undefined, byDefault = ''): Setting<string> {
+/** A port; 0 takes a free one. */
+function port(key: string, label: string, byDefault: number): Setting<number> {
+  const parse = (value: string) => {
+    const number = /^\d{1,5}$/.test(value) ? Number(value) : Number.NaN;
+    if (number <= 65_535) return number;
+    throw invalid(`Invalid port number: ${value}. Ports go from 1 to 65535; 0 takes a free one`);
+  };
+  return { key, label, default: String(byDefault), parse };
+}
+
+function text(key: string, label?: string, byDefault = ''): Setting<string> {
   return { key, label, default: byDefault, parse: (value) => value };
 }
 
@@ -260,8 +287,8 @@ function integer(key: string, label: string, byDefault: number, least = 1): Sett
   return { key, label, default: String(byDefault), parse };
 }
 
-function optionalInteger(key: string, label: string): Setting<number | undefined> {
-  const { parse } = integer(key, label, 0, 0);
+function optionalInteger(key: string, label: string | undefined): Setting<number | undefined> {
+  const { parse } = integer(key, key, 0, 0);
   return { key, label, default: '', parse: (value) => (value === '' ? undefined : parse(value)) };
 }
 

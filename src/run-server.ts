@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Logger } from '@nestjs/common';
 import { VERSION, systemClock } from '#libs/common';
 import { detectDevices, type Device } from '#libs/inference';
-import { formatAddress, isLoopback, type ListenAddress } from './address.js';
+import { formatAddress, formatHost, isLoopback, type ListenAddress } from './address.js';
 import type { Terminal } from './commands/predict.js';
 import { describeConfiguration, type ServerConfiguration } from './configuration.js';
 import { startServer, type RunningServer } from './server.js';
@@ -58,8 +58,12 @@ function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
   if (!disableTokenAuthorization) {
     logger.log('This version has no token authorization: whoever reaches an address may use its API.');
   }
-  if (!isLoopback(managementAddress)) {
-    const address = formatAddress(managementAddress);
+  const grpcManagement = {
+    host: configuration.grpcManagementAddress,
+    port: configuration.grpcManagementPort,
+  };
+  for (const reachable of [managementAddress, grpcManagement].filter((each) => !isLoopback(each))) {
+    const address = reachable === grpcManagement ? formatHost(reachable) : formatAddress(reachable);
     logger.warn(
       `${address}: other machines can reach the management API and change what is served. Bind it to 127.0.0.1.`,
     );
@@ -67,13 +71,20 @@ function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
 }
 
 function logListeners(
-  { addresses }: RunningServer,
+  { addresses, grpc }: RunningServer,
   { enableMetricsApi }: ServerConfiguration,
   logger: Logger,
 ): void {
   for (const [plane, address] of Object.entries<ListenAddress>(addresses)) {
     logger.log(`${API_NAMES[plane as keyof typeof API_NAMES]} API bind to: ${formatAddress(address)}`);
   }
+  for (const [plane, address] of Object.entries<ListenAddress>(grpc ?? {})) {
+    logger.log(`${API_NAMES[plane as keyof typeof API_NAMES]} gRPC API bind to: ${formatHost(address)}`);
+  }
+  if (grpc === undefined)
+    logger.warn(
+      'There is no gRPC: it needs the packages @nestjs/microservices, @grpc/grpc-js and @grpc/proto-loader. Install them beside marline.',
+    );
   if (enableMetricsApi) logger.log('The metrics API answers 404: this version has no metrics yet.');
 }
 

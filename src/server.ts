@@ -10,8 +10,10 @@ import {
   type Device,
   type PlaneName,
 } from '#libs/inference';
+import type { GrpcPlane } from '#libs/grpc';
 import { sameAddress, type ListenAddress } from './address.js';
 import type { ServerConfiguration } from './configuration.js';
+import { GrpcListeners } from './grpc-listeners.js';
 import { checkAddress, closeListener, listen } from './listener.js';
 import { standaloneModule } from './standalone.module.js';
 
@@ -19,6 +21,8 @@ import { standaloneModule } from './standalone.module.js';
 export interface RunningServer {
   /** Where each plane listens; two with the same address share one listener. Metrics may be turned off. */
   readonly addresses: Readonly<Partial<Record<PlaneName, ListenAddress>>>;
+  /** Where the gRPC services listen; missing where their packages are not installed. */
+  readonly grpc?: Readonly<Record<GrpcPlane, ListenAddress>>;
   /** Refuses new work, answers what was accepted, closes the listeners, then ends the workers. May be called twice. */
   close(): Promise<void>;
 }
@@ -38,7 +42,7 @@ interface Listener extends Binding {
 const FLUSH_MS = 2_000;
 
 /**
- * Starts the standalone server: one application behind up to three listeners. The start-up models are registered when it
+ * Starts the standalone server: one application behind up to three listeners for HTTP and two for gRPC. The start-up models are registered when it
  * resolves; their workers may still be starting.
  * @throws MarlineError `OPTIONS_INVALID` when an address cannot be bound; nothing is left running then
  */
@@ -49,9 +53,10 @@ export async function startServer(
 ): Promise<RunningServer> {
   const bindings = bindingsOf(configuration);
   for (const { address, key } of bindings) await checkAddress(address, key);
+  const grpc = await GrpcListeners.prepare(configuration);
   const bodyLimit = configuration.maxRequestSize;
   const adapter = new FastifyAdapter({ ...torchServeServerOptions(), bodyLimit });
-  const module = standaloneModule(configuration, devices);
+  const module = standaloneModule(configuration, devices, grpc === undefined ? [] : [grpc.module()]);
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
     logger,
     abortOnError: false,
@@ -67,7 +72,7 @@ export async function startServer(
   try {
     await app.init();
     await fastify.ready();
-    return { addresses: await openAll(listeners), close: () => app.close() };
+    return { addresses: await openAll(listeners), grpc: await grpc?.open(app), close: () => app.close() };
   } catch (error) {
     await app.close();
     throw error;

@@ -10,6 +10,7 @@ const FRAMEWORK = new Set([
   'RoutesResolver',
   'RouterExplorer',
   'NestApplication',
+  'NestMicroservice',
 ]);
 
 /** The server's log: Nest's lines, without those about building the application. */

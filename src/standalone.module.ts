@@ -1,13 +1,25 @@
-import type { DynamicModule } from '@nestjs/common';
+import { Module, type DynamicModule } from '@nestjs/common';
 import type { Device } from '#libs/inference';
 import { MarlineModule } from '#libs/serve';
 import type { ServerConfiguration } from './configuration.js';
 
-/** The root module of the standalone server: MarlineModule, with the management routes that have a port of their own here. */
+/** The root module of the standalone server. */
+@Module({})
+class StandaloneModule {}
+
+/**
+ * MarlineModule, with the management routes that have a port of their own here, and what else has one.
+ * @param doors such as the gRPC services
+ */
 export function standaloneModule(
   configuration: ServerConfiguration,
   devices: readonly Device[],
+  doors: readonly DynamicModule[],
 ): DynamicModule {
+  return { module: StandaloneModule, imports: [marlineModule(configuration, devices), ...doors] };
+}
+
+function marlineModule(configuration: ServerConfiguration, devices: readonly Device[]): DynamicModule {
   return MarlineModule.forRoot({
     management: true,
     devices,

@@ -11,6 +11,9 @@ export const FREE_PORTS = {
   MARLINE_METRICS_ADDRESS: 'http://127.0.0.1:0',
 };
 
+/** They lose against all else that says where gRPC listens. */
+export const FREE_GRPC_PORTS = { MARLINE_GRPC_INFERENCE_PORT: '0', MARLINE_GRPC_MANAGEMENT_PORT: '0' };
+
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const FLAGS = [
   '--conditions=marline-source',
@@ -50,7 +53,7 @@ export class MarlineProcess {
   constructor(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
     this.#child = spawn(process.execPath, [...FLAGS, `${root}src/cli.ts`, ...args], {
       cwd: options.cwd ?? root,
-      env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', ...options.env },
+      env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', ...FREE_GRPC_PORTS, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child.stdout!.on('data', (chunk: Buffer) => (this.output += chunk.toString()));

@@ -29,7 +29,7 @@ beforeAll(async () => {
     'metrics_address=http://127.0.0.1:0',
     'load_models=all',
     'default_workers_per_model=1',
-    'grpc_inference_port=7070',
+    'netty_client_threads=4',
     'inference_adress=http://127.0.0.1:1',
   ];
   writeFileSync(join(folder, 'config.properties'), properties.join('\n'));
@@ -139,7 +139,7 @@ describe('the standalone server', () => {
     expect(server.output).toContain('Inference address: http://127.0.0.1:0 (file)');
     expect(server.output).toContain('(command line)');
     expect(server.output).toContain(
-      'have no effect: grpc_inference_port, inference_adress. Unknown, perhaps misspelt: inference_adress.',
+      'have no effect: netty_client_threads, inference_adress. Unknown, perhaps misspelt: inference_adress.',
     );
     expect(server.output.match(/API bind to: http:\/\/127\.0\.0\.1:\d+/g)).toHaveLength(3);
   });

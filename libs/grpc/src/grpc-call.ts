@@ -1,0 +1,34 @@
+import { MarlineError } from '#libs/common';
+import type { PredictionRequest } from '#libs/inference';
+
+/** What all kinds of calls of grpc-js have that a door needs. */
+export interface GrpcCall {
+  readonly cancelled: boolean;
+  /** When the client stops waiting; infinite when it did not say. */
+  getDeadline(): Date | number;
+  /** `/package.Service/Method` */
+  getPath(): string;
+  on(event: 'cancelled', listener: () => void): unknown;
+}
+
+/**
+ * By when the client of a call wants its answer, but no later than the model's `clientTimeoutInMills`, and whether it is still there.
+ * @throws MarlineError `DEADLINE_EXCEEDED` when no time is left
+ */
+export function boundsOf(
+  call: GrpcCall,
+  clientTimeoutInMills: number,
+): Pick<PredictionRequest, 'deadlineMs' | 'signal'> {
+  const leftMs = Math.ceil(Number(call.getDeadline()) - Date.now());
+  if (leftMs < 1) throw new MarlineError('DEADLINE_EXCEEDED', { deadlineMs: 0 });
+  const deadlineMs = Math.min(leftMs, clientTimeoutInMills > 0 ? clientTimeoutInMills : Infinity);
+  return { deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs, signal: goneSignal(call) };
+}
+
+/** Aborted when the client cancels the call, loses its connection or has waited long enough. */
+export function goneSignal(call: Pick<GrpcCall, 'cancelled' | 'on'>): AbortSignal {
+  const gone = new AbortController();
+  if (call.cancelled) gone.abort();
+  else call.on('cancelled', () => gone.abort());
+  return gone.signal;
+}

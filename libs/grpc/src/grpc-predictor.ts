@@ -1,0 +1,50 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { MarlineError, toMarlineError } from '#libs/common';
+import {
+  ModelRegistry,
+  withAskedVersion,
+  type ModelRuntime,
+  type PredictionAnswer,
+  type PredictionRequest,
+} from '#libs/inference';
+import { boundsOf, type GrpcCall } from './grpc-call.js';
+
+/** What a call asks for. Protobuf knows no missing text: an empty one is. */
+export interface GrpcTarget {
+  readonly model: string;
+  /** The default version when empty. */
+  readonly version: string;
+}
+
+/** Carries a call into the registry, with the deadline of its client, who cancels its request by leaving. */
+@Injectable()
+export class GrpcPredictor {
+  constructor(private readonly registry: ModelRegistry) {}
+
+  /**
+   * The version that a call asks for.
+   * @param field the name of the request's field, for the error
+   * @throws MarlineError `BAD_REQUEST` without a name, `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`
+   */
+  runtime({ model, version }: GrpcTarget, field: string): ModelRuntime {
+    if (model === '') throw new MarlineError('BAD_REQUEST', { reason: `Parameter ${field} is required.` });
+    return this.registry.get(model, version === '' ? undefined : version);
+  }
+
+  /** The model's answer. Rejects with a MarlineError. */
+  async predict(
+    target: GrpcTarget,
+    runtime: ModelRuntime,
+    input: PredictionRequest['input'],
+    call: GrpcCall,
+  ): Promise<PredictionAnswer> {
+    try {
+      const bounds = boundsOf(call, runtime.settings.clientTimeoutInMills);
+      return await runtime.predict({ id: randomUUID(), input, ...bounds });
+    } catch (error) {
+      const asked = { model: target.model, version: target.version === '' ? undefined : target.version };
+      throw toMarlineError(withAskedVersion(error, asked));
+    }
+  }
+}

@@ -1,0 +1,8 @@
+import { UseFilters, UseGuards, applyDecorators } from '@nestjs/common';
+import { AccessGuard } from '#libs/inference';
+import { GrpcExceptionFilter } from './grpc-exception.filter.js';
+
+/** What every controller of a service carries: the fixed guard, which asks the configured ones, and the statuses of our errors. */
+export function GrpcRoutes(): ClassDecorator {
+  return applyDecorators(UseGuards(AccessGuard), UseFilters(GrpcExceptionFilter));
+}
