@@ -1,5 +1,5 @@
 import type { ReceivedResponse } from '../support/http-exchange.js';
-import type { Recorded, RecordedResponse } from './recorded-server.js';
+import type { Recorded, RecordedHttp, RecordedResponse } from './recorded-server.js';
 
 /** What two answers are compared by: the head as far as it is the same on every machine, and the body. */
 export interface Comparable {
@@ -19,12 +19,12 @@ const OF_THE_WORKER = ['id', 'pid', 'memoryUsage', 'startTime'];
 const CAUSE = /,\n {2}"cause": "([^"\\]|\\.)*"(?=\n\}\n$)/;
 
 /** What is compared of an answer of ours. */
-export function received(answer: ReceivedResponse, record: Recorded): Comparable {
+export function received(answer: ReceivedResponse, record: RecordedHttp): Comparable {
   return comparable(answer, answer.body.replace(CAUSE, ''), answer.chunks, record);
 }
 
 /** What is compared of the recorded answer; `undefined` where TorchServe never gave one. */
-export function expected(record: Recorded): Comparable | undefined {
+export function expected(record: RecordedHttp): Comparable | undefined {
   const { response } = record;
   return response.noResponse === true
     ? undefined
@@ -55,7 +55,8 @@ function bodyOf({ body, bodyBase64, bodyRepeat }: RecordedResponse): string {
   return bodyRepeat === undefined ? body : bodyRepeat[0].repeat(bodyRepeat[1]);
 }
 
-function withoutVolatile(body: string, { volatile = [] }: Recorded): unknown {
+/** A body without what no two servers share. */
+export function withoutVolatile(body: string, { volatile = [] }: Pick<Recorded, 'volatile'>): unknown {
   if (body.includes('"workers": ['))
     return withoutWorkers(
       body,

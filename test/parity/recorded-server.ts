@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer } from '../../src/server.js';
+import { GrpcClient, type GrpcAnswer, type RecordedCall } from './grpc-client.js';
 import {
   exchange,
   parseResponse,
@@ -35,14 +36,10 @@ export interface RecordedResponse extends HttpResponse {
   readonly noResponse?: boolean;
 }
 
-/** One step of a run of the real TorchServe: a request with its answer, or a step that a replay does too (`wait`, `sleep`). */
-export interface Recorded {
+interface Step {
   readonly name: string;
-  readonly kind: 'http' | 'wait' | 'sleep' | 'observation';
   readonly run: string;
   readonly config: string;
-  readonly request: RecordedRequest;
-  readonly response: RecordedResponse;
   readonly volatile?: readonly string[];
   /** Records of the same name were sent together, each so many milliseconds later. */
   readonly parallel?: string;
@@ -50,6 +47,30 @@ export interface Recorded {
   /** How long a step waits. */
   readonly ms?: number;
 }
+
+/** A request over HTTP with its answer, or a step that a replay does too (`wait`, `sleep`). */
+export interface RecordedHttp extends Step {
+  readonly kind: 'http' | 'wait' | 'sleep' | 'observation';
+  readonly request: RecordedRequest;
+  readonly response: RecordedResponse;
+}
+
+/** A call over gRPC with its answer. */
+export interface RecordedGrpc extends Step {
+  readonly kind: 'grpc';
+  readonly request: RecordedCall;
+  readonly response: {
+    readonly codeNumber: number;
+    readonly details: string;
+    readonly messages: readonly object[];
+  };
+}
+
+/** One step of a run of the real TorchServe. */
+export type Recorded = RecordedHttp | RecordedGrpc;
+
+/** What was answered to a step. */
+export type Answer = ReceivedResponse | GrpcAnswer;
 
 interface RecordedConfig {
   readonly properties: Readonly<Record<string, string>>;
@@ -59,10 +80,8 @@ interface RecordedConfig {
 
 /** A standalone server with a recorded configuration, on free ports and a fresh copy of the recorded model store. */
 export interface RecordedServer {
-  /** Sends a recorded request; what is different on every machine is written as in the records. */
-  replay(record: Recorded): Promise<ReceivedResponse>;
-  /** Does all steps of a run in their order, and gives the answers. */
-  replayAll(run: readonly Recorded[]): Promise<Map<Recorded, ReceivedResponse>>;
+  /** Does all steps of a run in their order, and gives the answers; what is different on every machine is written as in the records. */
+  replayAll(run: readonly Recorded[]): Promise<Map<Recorded, Answer>>;
   close(): Promise<void>;
 }
 
@@ -70,6 +89,8 @@ const goldens = new URL('goldens/', import.meta.url);
 const store = fileURLToPath(new URL('../fixtures/torchserve-store/', import.meta.url));
 // Nothing listens there: remote archives are refused before anybody is asked for them.
 const NO_WEB_SERVER = '9';
+/** What the clients of some recorded calls allowed, by name. */
+const CALL_DEADLINES_MS: Readonly<Record<string, number>> = { deadline: 500 };
 const READY_LIMIT_MS = 60_000;
 const READY_POLL_MS = 100;
 /** The only header of a step that is no record. */
@@ -105,11 +126,16 @@ export async function startRecorded(config: string, python?: string): Promise<Re
       cache_dir: join(folder, 'cache'),
       enable_model_api: recorded.args?.includes('--enable-model-api') === true ? 'true' : undefined,
       python,
+      grpc_inference_port: '0',
+      grpc_management_port: '0',
     },
   });
   const server = await startServer(configuration, [], false);
 
-  async function replay({ request, response }: Recorded): Promise<ReceivedResponse> {
+  if (server.grpc === undefined) throw new Error('The packages of gRPC are not installed.');
+  const grpc = new GrpcClient(server.grpc.inference.port, server.grpc.management.port);
+
+  async function replay({ request, response }: RecordedHttp): Promise<ReceivedResponse> {
     const address = server.addresses[request.port];
     if (address === undefined || !('port' in address))
       throw new Error(`The server has no ${request.port} port.`);
@@ -119,7 +145,7 @@ export async function startRecorded(config: string, python?: string): Promise<Re
     return { ...answer, body: scrub(answer.body, paths) };
   }
 
-  async function untilReady(record: Recorded): Promise<void> {
+  async function untilReady(record: RecordedHttp): Promise<void> {
     const giveUpAt = performance.now() + READY_LIMIT_MS;
     for (;;) {
       const { status, body } = await replay(record);
@@ -130,24 +156,28 @@ export async function startRecorded(config: string, python?: string): Promise<Re
   }
 
   return {
-    replay,
     async replayAll(run) {
-      const answers = new Map<Recorded, ReceivedResponse>();
+      const answers = new Map<Recorded, Answer>();
       for (const step of steps(run)) {
         const [first] = step;
         if (first?.kind === 'wait') await untilReady(first);
         else if (first?.kind === 'sleep') await sleep(first.ms);
         await Promise.all(
           step.map(async (record) => {
-            if (record.kind !== 'http') return;
+            if (record.kind !== 'http' && record.kind !== 'grpc') return;
             await sleep(record.delayMs ?? 0);
-            answers.set(record, await replay(record));
+            const limitMs = CALL_DEADLINES_MS[record.name];
+            answers.set(
+              record,
+              record.kind === 'grpc' ? await grpc.call(record.request, limitMs) : await replay(record),
+            );
           }),
         );
       }
       return answers;
     },
     async close() {
+      grpc.close();
       await server.close();
       rmSync(folder, { recursive: true });
     },

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { pythonVenv } from '../support/python-venv.js';
 import { DIFFERENCES } from './differences.js';
-import { RECORD_FILES, idOf, replayRun, runsOf, type Outcome } from './replay.js';
+import { RECORD_FILES, idOf, isCompared, replayRun, runsOf, type Outcome } from './replay.js';
 
 const RUN_LIMIT_MS = 180_000;
 const differs = new Set(DIFFERENCES.flatMap(({ records }) => records));
@@ -14,7 +14,7 @@ export async function describeReplay(file: string): Promise<void> {
   if (recordFile === undefined) throw new Error(`${file} is not among the files that are replayed.`);
 
   describe.skipIf(python === undefined).each([...runsOf(recordFile)])('%s', (_run, records) => {
-    const http = records.filter(({ kind }) => kind === 'http');
+    const compared = records.filter(isCompared);
     let outcomes: Map<string, Outcome>;
 
     beforeAll(async () => {
@@ -22,12 +22,15 @@ export async function describeReplay(file: string): Promise<void> {
       outcomes = new Map(replayed.map((outcome) => [idOf(outcome.record), outcome]));
     }, RUN_LIMIT_MS);
 
-    it.each(http.filter((record) => !differs.has(idOf(record))))('answers $name as TorchServe', (record) => {
-      const outcome = outcomes.get(idOf(record));
-      expect(outcome?.ours).toEqual(outcome?.theirs);
-    });
+    it.each(compared.filter((record) => !differs.has(idOf(record))))(
+      'answers $name as TorchServe',
+      (record) => {
+        const outcome = outcomes.get(idOf(record));
+        expect(outcome?.ours).toEqual(outcome?.theirs);
+      },
+    );
 
-    it.each(http.filter((record) => differs.has(idOf(record))))(
+    it.each(compared.filter((record) => differs.has(idOf(record))))(
       'still differs at $name as listed',
       (record) => {
         const outcome = outcomes.get(idOf(record));

@@ -2,7 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ReceivedResponse } from '../support/http-exchange.js';
 import { expected, received, type Comparable } from './comparison.js';
 import { DIFFERENCES } from './differences.js';
-import { readRecords, startRecorded, type Recorded } from './recorded-server.js';
+import type { GrpcAnswer } from './grpc-client.js';
+import { expectedCall, receivedCall, type ComparableCall } from './grpc-comparison.js';
+import { readRecords, startRecorded, type Answer, type Recorded } from './recorded-server.js';
 
 /** A file of records, and which of its runs are replayed: those that a handler takes part in. */
 export interface RecordFile {
@@ -20,6 +22,7 @@ export const RECORD_FILES: readonly RecordFile[] = [
     leftOut: 'malformed HTTP, CORS, one port for all, the heap of a JVM: no handler takes part in them',
   },
   { file: 'management.jsonl' },
+  { file: 'grpc.jsonl' },
   {
     file: 'kserve.jsonl',
     runs: ['envelope-json', 'envelope-body', 'envelope-bad'],
@@ -36,8 +39,8 @@ export interface Outcome {
   readonly verdict: Verdict;
   /** Why it differs, where that is listed. */
   readonly reason?: string;
-  readonly ours: Comparable | undefined;
-  readonly theirs: Comparable | undefined;
+  readonly ours: Comparable | ComparableCall | undefined;
+  readonly theirs: Comparable | ComparableCall | undefined;
 }
 
 export const idOf = ({ run, name }: Recorded) => `${run}/${name}`;
@@ -65,15 +68,20 @@ export async function replayRun(run: readonly Recorded[], python: string): Promi
   const server = await startRecorded(run[0]?.config ?? '', python);
   try {
     const answers = await server.replayAll(run);
-    return run.filter(({ kind }) => kind === 'http').map((record) => outcomeOf(record, answers.get(record)));
+    return run.filter(isCompared).map((record) => outcomeOf(record, answers.get(record)));
   } finally {
     await server.close();
   }
 }
 
-function outcomeOf(record: Recorded, answer: ReceivedResponse | undefined): Outcome {
-  const theirs = expected(record);
-  const ours = answer === undefined || answer.headers.length === 0 ? undefined : received(answer, record);
+/** True for steps that have an answer. */
+export function isCompared({ kind }: Recorded): boolean {
+  return kind === 'http' || kind === 'grpc';
+}
+
+function outcomeOf(record: Recorded, answer: Answer | undefined): Outcome {
+  const theirs = record.kind === 'grpc' ? expectedCall(record) : expected(record);
+  const ours = comparableAnswer(record, answer);
   const difference = listed.get(idOf(record));
   // What is listed and does not differ is a mistake of the list.
   if (isDeepStrictEqual(ours, theirs))
@@ -81,4 +89,11 @@ function outcomeOf(record: Recorded, answer: ReceivedResponse | undefined): Outc
   if (difference === undefined) return { record, verdict: 'wrong', ours, theirs };
   const verdict = difference.notYet === true ? 'not yet' : 'on purpose';
   return { record, verdict, reason: difference.reason, ours, theirs };
+}
+
+function comparableAnswer(record: Recorded, answer: Answer | undefined): Outcome['ours'] {
+  if (answer === undefined) return undefined;
+  if (record.kind === 'grpc') return receivedCall(answer as GrpcAnswer, record);
+  const response = answer as ReceivedResponse;
+  return response.headers.length === 0 ? undefined : received(response, record);
 }
