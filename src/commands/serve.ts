@@ -17,13 +17,16 @@ Examples:
   $ marline serve --ts-config config.properties
 
 Without --ts-config, config.properties of the current folder is read when it is there. Inference listens on
-http://127.0.0.1:8080, management on 8081, metrics on 8082, unless the configuration says otherwise.
+http://127.0.0.1:8080, management on 8081, metrics on 8082, gRPC on 7070 and 7071, unless the configuration says
+otherwise.
 SIGTERM and SIGINT answer what was accepted, then end the server.`;
 
 /** `marline serve`: the standalone server, in the foreground, with TorchServe's options. */
 export function serveCommand(terminal: Terminal = process): Command {
   return new Command('serve')
-    .description('serve the archives of a folder over HTTP, with the addresses and options of TorchServe')
+    .description(
+      'serve the archives of a folder over HTTP and gRPC, with the addresses and options of TorchServe',
+    )
     .option('--ts-config <file>', 'configuration in the form of config.properties')
     .option('--model-store <folder>', 'folder of the archives')
     .option('--models <model...>', 'what to load at start: [name=]file of the model store, or all')

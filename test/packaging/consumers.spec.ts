@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -182,11 +182,34 @@ describe('the packed tarball', () => {
     300_000,
   );
 
+  it('serves without gRPC where its packages are not installed, and says so', async () => {
+    const app = join(folder, 'esm');
+    const free = Object.fromEntries(
+      ['INFERENCE', 'MANAGEMENT', 'METRICS'].map((plane) => [
+        `MARLINE_${plane}_ADDRESS`,
+        'http://127.0.0.1:0',
+      ]),
+    );
+    const args = ['serve', '--model-store', 'store', '--models', 'mnist.mar'];
+    const server = spawn(join(app, 'node_modules/.bin/marline'), args, {
+      cwd: app,
+      env: { ...process.env, ...free },
+    });
+    let output = '';
+    for await (const chunk of server.stdout) {
+      output += String(chunk);
+      if (output.includes('Model server started.')) server.kill('SIGTERM');
+    }
+    expect(output).toContain('There is no gRPC: it needs the packages @nestjs/microservices');
+    expect(output).toContain('Model server stopped.');
+  }, 60_000);
+
   it('holds no sources, tests, maps or build information', async () => {
     const { stdout } = await run('tar', ['tzf', tarball]);
     const files = stdout.trim().split('\n');
     expect(files).toContain('package/dist/src/cli.js');
     expect(files).toContain('package/dist/src/convert/export_onnx.py');
+    expect(files).toContain('package/dist/libs/grpc/proto/google/rpc/status.proto');
     expect(files).toContain('package/LICENSE');
     expect(files.filter((file) => /\.spec\.|\.map$|tsbuildinfo|\/test\/|(?<!\.d)\.ts$/.test(file))).toEqual(
       [],

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer } from '../../src/server.js';
-import { GrpcClient, type GrpcAnswer, type RecordedCall } from './grpc-client.js';
+import { GrpcClient, type GrpcAnswer, type RecordedCall } from '../support/grpc-client.js';
 import {
   exchange,
   parseResponse,

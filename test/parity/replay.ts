@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ReceivedResponse } from '../support/http-exchange.js';
 import { expected, received, type Comparable } from './comparison.js';
 import { DIFFERENCES } from './differences.js';
-import type { GrpcAnswer } from './grpc-client.js';
+import type { GrpcAnswer } from '../support/grpc-client.js';
 import { expectedCall, receivedCall, type ComparableCall } from './grpc-comparison.js';
 import { readRecords, startRecorded, type Answer, type Recorded } from './recorded-server.js';
 

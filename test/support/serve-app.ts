@@ -103,6 +103,8 @@ export interface ServeAppOptions extends MarlineModuleShape {
   readonly controllers?: readonly Type[];
   /** Models that the controllers inject. */
   readonly inject?: readonly string[];
+  /** More modules of the application. */
+  readonly modules?: readonly DynamicModule[];
   /** False does not wait until the models are ready. */
   readonly ready?: boolean;
   readonly logger?: LoggerService;
@@ -129,6 +131,7 @@ export async function serveApp(options: ServeAppOptions = {}): Promise<ServedApp
     handlers = [],
     controllers = [],
     inject = [],
+    modules = [],
     ready = true,
     logger,
     options: values,
@@ -146,7 +149,7 @@ export async function serveApp(options: ServeAppOptions = {}): Promise<ServedApp
     });
     const module: DynamicModule = {
       module: TestApplicationModule,
-      imports: [marline, MarlineModule.forFeature(inject)],
+      imports: [marline, MarlineModule.forFeature(inject), ...modules],
       providers: [...handlers],
       controllers: [...controllers],
     };

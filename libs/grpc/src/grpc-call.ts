@@ -1,3 +1,5 @@
+import type { Metadata } from '@grpc/grpc-js';
+import type { ExecutionContext } from '@nestjs/common';
 import { MarlineError } from '#libs/common';
 import type { PredictionRequest } from '#libs/inference';
 
@@ -6,6 +8,7 @@ export interface GrpcCall {
   readonly cancelled: boolean;
   /** When the client stops waiting; infinite when it did not say. */
   getDeadline(): Date | number;
+  readonly metadata: Metadata;
   /** `/package.Service/Method` */
   getPath(): string;
   on(event: 'cancelled', listener: () => void): unknown;
@@ -31,4 +34,21 @@ export function goneSignal(call: Pick<GrpcCall, 'cancelled' | 'on'>): AbortSigna
   if (call.cancelled) gone.abort();
   else call.on('cancelled', () => gone.abort());
   return gone.signal;
+}
+
+/**
+ * What a client sent beside its message, for guards; `undefined` when the context is none of gRPC.
+ * @example metadataOf(context)?.get('authorization')
+ * @publicApi
+ */
+export function metadataOf(context: Pick<ExecutionContext, 'getArgs'>): Metadata | undefined {
+  return callOf(context)?.metadata;
+}
+
+/** The call among the arguments of a handler: the last of (message, metadata, call), or the only one where requests are a stream. */
+export function callOf(context: Pick<ExecutionContext, 'getArgs'>): GrpcCall | undefined {
+  const last: unknown = context.getArgs().findLast((argument) => argument !== undefined);
+  return typeof (last as Partial<GrpcCall> | undefined)?.getPath === 'function'
+    ? (last as GrpcCall)
+    : undefined;
 }

@@ -1,7 +1,8 @@
-import { Catch, Logger, type ArgumentsHost, type RpcExceptionFilter } from '@nestjs/common';
+import { Catch, HttpException, Logger, type ArgumentsHost, type RpcExceptionFilter } from '@nestjs/common';
+import { RpcException } from '@nestjs/microservices';
 import { throwError, type Observable } from 'rxjs';
 import { isMarlineError } from '#libs/common';
-import type { GrpcCall } from './grpc-call.js';
+import { callOf } from './grpc-call.js';
 import { grpcErrorOf, type ErrorStyle } from './grpc-status.js';
 
 const STANDARD_PACKAGE = '/inference.';
@@ -17,17 +18,16 @@ export class GrpcExceptionFilter implements RpcExceptionFilter {
   readonly #logger = new Logger('Marline');
 
   catch(thrown: unknown, host: ArgumentsHost): Observable<never> {
-    if (!isMarlineError(thrown) || thrown.code === 'INTERNAL') this.#logUnexpected(thrown);
-    const call = host.getArgs().findLast(isCall);
-    return throwError(() => grpcErrorOf(thrown, styleOf(call?.getPath() ?? '')));
+    if (!isAnswer(thrown)) this.#logger.error((thrown as Error | undefined)?.cause ?? thrown);
+    const path = callOf(host)?.getPath() ?? '';
+    return throwError(() => grpcErrorOf(thrown, styleOf(path)));
   }
+}
 
-  #logUnexpected(thrown: unknown): void {
-    // An exception of a guard is an answer, not a failure.
-    if (thrown instanceof Error && 'getStatus' in thrown) return;
-    if (thrown instanceof Error && 'getError' in thrown) return;
-    this.#logger.error((thrown as Error | undefined)?.cause ?? thrown);
-  }
+/** True for an error that says what is wrong, ours or a guard's; all else is for the log. */
+function isAnswer(thrown: unknown): boolean {
+  if (isMarlineError(thrown)) return thrown.code !== 'INTERNAL';
+  return thrown instanceof HttpException || thrown instanceof RpcException;
 }
 
 /** Whose errors a call of this path gives. */
@@ -35,9 +35,4 @@ function styleOf(path: string): ErrorStyle {
   if (path.startsWith(STANDARD_PACKAGE)) return 'plain';
   if (path.startsWith(MANAGEMENT_PACKAGE)) return 'management';
   return QUESTION.test(path) ? 'questions' : 'predictions';
-}
-
-// Handlers get (message, metadata, call), or the call alone where the requests are a stream.
-function isCall(argument: unknown): argument is GrpcCall {
-  return typeof (argument as Partial<GrpcCall> | undefined)?.getPath === 'function';
 }

@@ -4,4 +4,5 @@
  * @nestjs/microservices, @grpc/grpc-js and @grpc/proto-loader.
  */
 export { MarlineGrpcModule } from './grpc.module.js';
+export { metadataOf } from './grpc-call.js';
 export { GrpcServer, type GrpcPlane, type GrpcServerOptions } from './grpc-server.js';

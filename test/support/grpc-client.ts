@@ -14,19 +14,22 @@ export interface RecordedCall {
   readonly target: 'grpc_inference' | 'grpc_management';
   readonly service: string;
   readonly rpc: string;
-  readonly metadata: readonly (readonly [string, string])[];
-  /** Protobuf's JSON; names that end in `_utf8` are for readers. */
-  readonly messages: readonly Readonly<Record<string, unknown>>[];
+  readonly metadata?: readonly (readonly [string, string])[];
+  /** Names that end in `_utf8` are for readers. */
+  readonly messages: readonly Message[];
 }
+
+/** A message of Protobuf as JSON: 64-bit integers as decimal texts, bytes in base64. */
+export type Message = Readonly<Record<string, unknown>>;
 
 /** What came back. */
 export interface GrpcAnswer {
   readonly code: number;
   readonly details: string;
-  readonly messages: readonly Readonly<Record<string, unknown>>[];
+  readonly messages: readonly Message[];
 }
 
-type Method = MethodDefinition<object, Readonly<Record<string, unknown>>>;
+type Method = MethodDefinition<object, Message>;
 
 const protos = fileURLToPath(new URL('../../libs/grpc/proto/', import.meta.url));
 const definitions = loadSync(
@@ -38,40 +41,55 @@ const definitions = loadSync(
 export class GrpcClient {
   readonly #clients: Readonly<Record<RecordedCall['target'], Client>>;
 
-  constructor(inferencePort: number, managementPort: number) {
-    const open = (port: number) => new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+  constructor(inferencePort: number, managementPort: number, channel = credentials.createInsecure()) {
+    const open = (port: number) => new Client(`localhost:${port}`, channel);
     this.#clients = { grpc_inference: open(inferencePort), grpc_management: open(managementPort) };
   }
 
   /** Makes a call and gathers all that comes. Never rejects. */
-  call({ target, service, rpc, metadata, messages }: RecordedCall, deadlineMs = 60_000): Promise<GrpcAnswer> {
+  async call(recorded: RecordedCall, deadlineMs = 60_000): Promise<GrpcAnswer> {
+    const call = this.open(recorded, deadlineMs);
+    const answers: Message[] = [];
+    call.on('data', (message: Message) => answers.push(message));
+    for (const message of recorded.messages) call.write(withoutNotes(message));
+    call.end();
+    return { ...(await ended(call)), messages: answers };
+  }
+
+  /** Begins a call without a message. A duplex call stands for all kinds: on the wire they are the same. */
+  open(
+    { target, service, rpc, metadata = [] }: Omit<RecordedCall, 'messages'>,
+    deadlineMs = 60_000,
+  ): ClientDuplexStream<object, Message> {
     const method = methodOf(service, rpc);
     const sent = new Metadata();
     for (const [name, value] of metadata) sent.add(name, value);
-    const client = this.#clients[target];
-    // A duplex call stands for all kinds: on the wire they are the same.
-    const call: ClientDuplexStream<object, Readonly<Record<string, unknown>>> = client.makeBidiStreamRequest(
+    const call = this.#clients[target].makeBidiStreamRequest(
       method.path,
       method.requestSerialize,
       method.responseDeserialize,
       sent,
       { deadline: Date.now() + deadlineMs },
     );
-    const answers: Readonly<Record<string, unknown>>[] = [];
-    call.on('data', (message: Readonly<Record<string, unknown>>) => answers.push(message));
+    // The status tells it.
     call.on('error', () => {});
-    for (const message of messages) call.write(withoutNotes(message));
-    call.end();
-    return new Promise((resolve) => {
-      call.on('status', ({ code, details }: Pick<ServiceError, 'code' | 'details'>) =>
-        resolve({ code, details, messages: answers }),
-      );
-    });
+    return call;
   }
 
   close(): void {
     for (const client of Object.values(this.#clients)) client.close();
   }
+}
+
+/** How a call ended, once it has. */
+export function ended(
+  call: ClientDuplexStream<object, Message>,
+): Promise<Pick<GrpcAnswer, 'code' | 'details'>> {
+  return new Promise((resolve) => {
+    call.on('status', ({ code, details }: Pick<ServiceError, 'code' | 'details'>) =>
+      resolve({ code, details }),
+    );
+  });
 }
 
 function methodOf(service: string, rpc: string): Method {
