@@ -37,13 +37,11 @@ describe.skipIf(missing !== undefined)('Python clients', () => {
       'google/rpc/status.proto',
     ];
     await run(python, [
-      ...[
-        '-m',
-        'grpc_tools.protoc',
-        `--proto_path=${protos}`,
-        `--python_out=${stubs}`,
-        `--grpc_python_out=${stubs}`,
-      ],
+      '-m',
+      'grpc_tools.protoc',
+      `--proto_path=${protos}`,
+      `--python_out=${stubs}`,
+      `--grpc_python_out=${stubs}`,
       ...files,
     ]);
   }, INSTALL_LIMIT_MS);

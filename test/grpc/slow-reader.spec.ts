@@ -40,6 +40,9 @@ class Fountain {
   }
 }
 
+@Module({})
+class StreamingModule {}
+
 let app: INestMicroservice;
 let client: GrpcClient;
 afterEach(async () => {
@@ -58,7 +61,7 @@ async function open(fountain: Fountain): Promise<void> {
   class FakesModule {}
   const strategy = new GrpcServer('inference', { url: '127.0.0.1:0' });
   const module = {
-    module: class {},
+    module: StreamingModule,
     imports: [{ module: FakesModule, global: true }, MarlineGrpcModule.forRoot()],
   };
   app = await NestFactory.createMicroservice(module, { strategy, logger: false });
