@@ -24,6 +24,8 @@ export function marlineCommand(
     inference_address: `http://127.0.0.1:${port}`,
     management_address: `http://127.0.0.1:${sparePorts[0]}`,
     metrics_address: `http://127.0.0.1:${sparePorts[1]}`,
+    grpc_inference_port: 0,
+    grpc_management_port: 0,
     cache_dir: `${folder}/cache`,
     default_workers_per_model: 2,
     ...properties,
