@@ -28,11 +28,17 @@ export function boundsOf(
   return { deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs, signal: goneSignal(call) };
 }
 
+/** One for each call, because a stream may have any number of requests. */
+const signals = new WeakMap<object, AbortSignal>();
+
 /** Aborted when the client cancels the call, loses its connection or has waited long enough. */
 export function goneSignal(call: Pick<GrpcCall, 'cancelled' | 'on'>): AbortSignal {
+  const known = signals.get(call);
+  if (known !== undefined) return known;
   const gone = new AbortController();
   if (call.cancelled) gone.abort();
   else call.on('cancelled', () => gone.abort());
+  signals.set(call, gone.signal);
   return gone.signal;
 }
 
