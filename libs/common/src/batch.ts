@@ -1,5 +1,6 @@
 import type { Tensors } from './tensor.js';
 import type { MarlineError } from './errors.js';
+import type { HookTimings } from './observer.js';
 
 /** A header or a custom metadata line, in the letter case of whoever wrote it. */
 export type Header = readonly [name: string, value: string];
@@ -90,6 +91,9 @@ export interface BatchSink {
   chunk(id: string, chunk: ItemResult): Promise<void>;
   result(id: string, result: ItemResult): void;
   error(id: string, error: MarlineError): void;
-  /** The worker spent `durationMs` on a group of `items` of this batch, decoding and encoding included. */
-  ran(items: number, durationMs: number): void;
+  /**
+   * The worker spent `durationMs` on a group of `items` of this batch, decoding and encoding included.
+   * @param hooks what of it was not the model; unknown of Python workers
+   */
+  ran(items: number, durationMs: number, hooks?: HookTimings): void;
 }

@@ -42,6 +42,14 @@ export type {
   ValueInput,
   WorkerInput,
 } from './batch.js';
-export { InferenceObserver, type HandlerMetric, type ModelRef, type RequestTimings } from './observer.js';
+export {
+  InferenceObserver,
+  type AnswerTimings,
+  type HandlerMetric,
+  type HookTimings,
+  type ModelRef,
+  type RequestTimings,
+  type RunTimings,
+} from './observer.js';
 export { ManualClock, systemClock, type Clock } from './clock.js';
 export { VERSION } from './version.js';

@@ -14,7 +14,11 @@ export interface SystemProperties {
   readonly limitMaxImagePixels: boolean;
 }
 
-/** Metrics of a handler, as TorchServe's `context.metrics` takes them; they end in the server's metrics with model and version as labels. @publicApi */
+/**
+ * Metrics of a handler, as TorchServe's `context.metrics` takes them. The dimensions `ModelName` and `Level: Model` are put
+ * behind those given, except by `addError`. Which of them the server keeps is up to its `metrics.yaml`.
+ * @publicApi
+ */
 export interface HandlerMetrics {
   addCounter(name: string, value: number, dimensions?: Readonly<Record<string, string>>): void;
   /** @param unit `ms` (default) or `s` */

@@ -176,7 +176,10 @@ describe('the context', () => {
       ['Odd', 1, 'unit', 'counter'],
       ['Own', 7, 'pages', 'histogram'],
     ]);
-    expect(setup.metrics[0]?.dimensions).toEqual({ Kind: 'pair' });
+    expect(setup.metrics[0]).toMatchObject({
+      dimensions: { Kind: 'pair', ModelName: 'demo', Level: 'Model' },
+      requestIds: 'a',
+    });
     expect(setup.metrics[4]?.dimensions).toEqual({ Level: 'Error' });
   });
 

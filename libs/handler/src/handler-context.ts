@@ -61,8 +61,9 @@ export class LoadedModelContext implements ModelContext {
   constructor(
     protected readonly setup: HandlerSetup,
     protected readonly binding: ModelBinding,
+    readonly requestIds: readonly string[] = [],
   ) {
-    this.metrics = new EmittingMetrics(setup.metric);
+    this.metrics = new EmittingMetrics(setup.metric, setup.modelName, requestIds);
   }
 
   get modelName(): string {
@@ -107,7 +108,6 @@ export interface RequestsChannel {
 
 /** What the hooks get: one request, or the whole batch for `handle`. Dead once the requests are answered. */
 export class AnsweringContext extends LoadedModelContext implements RequestsContext {
-  readonly requestIds: readonly string[];
   readonly #answers: readonly Answer[];
   #closed = false;
 
@@ -117,8 +117,11 @@ export class AnsweringContext extends LoadedModelContext implements RequestsCont
     items: readonly HandlerItem[],
     private readonly channel: RequestsChannel,
   ) {
-    super(setup, binding);
-    this.requestIds = items.map((item) => item.id);
+    super(
+      setup,
+      binding,
+      items.map((item) => item.id),
+    );
     this.#answers = items.map(({ input }) => ({
       requestHeaders: headerRecord(input.kind === 'raw' ? input.headers : ''),
       headers: new Map<string, string>(),

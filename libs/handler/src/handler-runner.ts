@@ -26,6 +26,7 @@ import { decodeRequest, itemInput } from './request-decoding.js';
 import { RunCollector } from './run-collector.js';
 import { TensorArena } from './tensor-arena.js';
 import { TensorLane, isTensorBody } from './tensor-lane.js';
+import { TimedBinding } from './timed-binding.js';
 
 /** What a {@link HandlerRunner} works with. */
 export interface HandlerRunnerOptions {
@@ -57,12 +58,14 @@ export class HandlerRunner {
   readonly #ours = new WeakSet<MarlineError>();
   /** Left out on the main thread, where a run is a wait for a worker. */
   readonly #pace: LoopPace | undefined;
+  readonly #model: TimedBinding;
 
   /** @param handler nothing: only tensors are taken, for a model whose handler runs elsewhere */
   constructor(handler: BaseHandler | undefined, options: HandlerRunnerOptions) {
     this.#handler = handler;
     this.#options = options;
     this.#pace = options.output === 'bytes' ? new LoopPace() : undefined;
+    this.#model = new TimedBinding(options.binding);
     const { inputs, outputs } = options.binding;
     this.#binding = { inputs, outputs, run: (tensors) => this.#runModel(tensors) };
     this.#infersPlainly =
@@ -108,8 +111,11 @@ export class HandlerRunner {
   }
 
   #runTimed(items: readonly HandlerItem[], sink: BatchSink): Promise<void> | undefined {
-    const start = performance.now();
-    const tell = () => sink.ran(items.length, performance.now() - start);
+    this.#model.begin();
+    const tell = () => {
+      const { durationMs, hooks } = this.#model.end();
+      sink.ran(items.length, durationMs, hooks);
+    };
     const running = items.every((item) => this.#isForLane(item.input))
       ? this.#tensorLane().run(items, sink)
       : this.#runMixed(items, sink);
@@ -130,10 +136,10 @@ export class HandlerRunner {
 
   /** Made by the first item that needs it: a handler on the main thread has a runner for each request. */
   #tensorLane(): TensorLane {
-    const { setup, binding, output, recycle } = this.#options;
+    const { setup, output, recycle } = this.#options;
     return (this.#lane ??= new TensorLane({
       setup,
-      binding,
+      binding: this.#model,
       pace: this.#pace,
       // On the main thread the batcher keeps the tensors, and runs overlap.
       ...(output === 'bytes' ? { arena: new TensorArena() } : {}),
@@ -245,7 +251,7 @@ export class HandlerRunner {
 
   async #runModel(inputs: Tensors): Promise<Tensors> {
     await this.#pace?.rest();
-    return this.#options.binding.run(inputs);
+    return this.#model.run(inputs);
   }
 
   #encode(value: unknown): ItemOutput {

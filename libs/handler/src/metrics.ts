@@ -16,16 +16,24 @@ const UNITS: Readonly<Record<string, string>> = {
   '': 'unit',
 };
 
-/** Turns the calls of a handler into metric events. A value that is no finite number, or a negative counter, is an error of the handler. */
+/**
+ * Turns the calls of a handler into metric events. Every one but `addError` says which model it is about, as TorchServe's do.
+ * A value that is no finite number, or a negative counter, is an error of the handler.
+ */
 export class EmittingMetrics implements HandlerMetrics {
-  constructor(private readonly emit: (metric: HandlerMetric) => void) {}
+  /** @param requestIds of the requests that are handled meanwhile; none while the model loads */
+  constructor(
+    private readonly emit: (metric: HandlerMetric) => void,
+    private readonly modelName: string,
+    private readonly requestIds: readonly string[],
+  ) {}
 
   addCounter(name: string, value: number, dimensions: Dimensions = {}): void {
-    this.#add(name, value, 'count', 'counter', dimensions);
+    this.#add(name, value, 'count', 'counter', this.#ofModel(dimensions));
   }
 
   addTime(name: string, value: number, unit: 'ms' | 's' = 'ms', dimensions: Dimensions = {}): void {
-    this.#add(name, value, unit, 'gauge', dimensions);
+    this.#add(name, value, unit, 'gauge', this.#ofModel(dimensions));
   }
 
   addSize(
@@ -34,11 +42,11 @@ export class EmittingMetrics implements HandlerMetrics {
     unit: 'MB' | 'kB' | 'GB' | 'B' = 'MB',
     dimensions: Dimensions = {},
   ): void {
-    this.#add(name, value, unit, 'gauge', dimensions);
+    this.#add(name, value, unit, 'gauge', this.#ofModel(dimensions));
   }
 
   addPercent(name: string, value: number, dimensions: Dimensions = {}): void {
-    this.#add(name, value, 'percent', 'gauge', dimensions);
+    this.#add(name, value, 'percent', 'gauge', this.#ofModel(dimensions));
   }
 
   addError(name: string, value: number, dimensions: Dimensions = { Level: 'Error' }): void {
@@ -52,13 +60,24 @@ export class EmittingMetrics implements HandlerMetrics {
     dimensions: Dimensions = {},
     type: HandlerMetric['type'] = 'counter',
   ): void {
-    this.#add(name, value, unit, type, dimensions);
+    this.#add(name, value, unit, type, this.#ofModel(dimensions));
+  }
+
+  #ofModel(dimensions: Dimensions): Dimensions {
+    return { ...dimensions, ModelName: this.modelName, Level: 'Model' };
   }
 
   #add(name: string, value: number, unit: string, type: HandlerMetric['type'], dimensions: Dimensions): void {
     if (!Number.isFinite(value))
       throw new TypeError(`The value of metric ${name} is ${value}; a finite number is needed.`);
     if (type === 'counter' && value < 0) throw new TypeError(`The counter ${name} cannot grow by ${value}.`);
-    this.emit({ name, value, unit: UNITS[unit] ?? unit, type, dimensions: { ...dimensions } });
+    const metric: HandlerMetric = {
+      name,
+      value,
+      unit: UNITS[unit] ?? unit,
+      type,
+      dimensions: { ...dimensions },
+    };
+    this.emit(this.requestIds.length === 0 ? metric : { ...metric, requestIds: this.requestIds.join(',') });
   }
 }

@@ -8,7 +8,7 @@ import type { AnswerBounds } from './pending-answer.js';
 /** A batcher with `idle` fake workers; batches are kept as lists of items, drops as `item:code`. */
 function setUp({ workers = 0, ...overrides }: Partial<BatcherOptions<number>> & { workers?: number } = {}) {
   const clock = new ManualClock();
-  const seen = { idle: workers, batches: [] as number[][], dropped: [] as string[] };
+  const seen = { idle: workers, batches: [] as number[][], delays: [] as number[], dropped: [] as string[] };
   const batcher = new Batcher<number>({
     batchSize: () => 1,
     maxBatchDelayMs: 0,
@@ -16,8 +16,9 @@ function setUp({ workers = 0, ...overrides }: Partial<BatcherOptions<number>> & 
     clock,
     idle: () => seen.idle,
     ready: () => Math.max(1, workers),
-    dispatch: (batch) => {
+    dispatch: (batch, delayedMs) => {
       seen.idle--;
+      seen.delays.push(delayedMs);
       seen.batches.push(batch.map((entry) => entry.item));
     },
     full: () => new MarlineError('QUEUE_FULL'),
@@ -126,6 +127,7 @@ describe('Batcher with a delay', () => {
     expect(seen.batches).toEqual([]);
     clock.advance(1);
     expect(seen.batches).toEqual([[1, 2]]);
+    expect(seen.delays).toEqual([100]);
   });
 
   it('sends a full batch at once and gives the rest a delay of its own', () => {

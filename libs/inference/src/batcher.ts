@@ -23,8 +23,11 @@ export interface BatcherOptions<T> {
   readonly idle: () => number;
   /** Workers that are idle or busy. */
   readonly ready: () => number;
-  /** Takes the batch over: from here on its deadlines and signals are not watched any more. Must not throw. */
-  readonly dispatch: (batch: readonly Queued<T>[]) => void;
+  /**
+   * Takes the batch over: from here on its deadlines and signals are not watched any more. `delayedMs` is how long an idle
+   * worker waited for it to fill. Must not throw.
+   */
+  readonly dispatch: (batch: readonly Queued<T>[], delayedMs: number) => void;
   /** The error of a request that finds the queue full. */
   readonly full: () => MarlineError;
   /** The error of a request that would be answered only `expectedMs` from now, after its deadline. */
@@ -62,7 +65,8 @@ export class Batcher<T> implements BatchingPolicy<T> {
   #pumping = false;
   #turnEnds = false;
   #holds = false;
-  #delay: { readonly endsAt: number; timerAt: number; cancel: () => void } | undefined;
+  #delay:
+    { readonly since: number; readonly endsAt: number; timerAt: number; cancel: () => void } | undefined;
   readonly #deadlines: EarliestTimer;
 
   constructor(options: BatcherOptions<T>) {
@@ -187,10 +191,12 @@ export class Batcher<T> implements BatchingPolicy<T> {
         if (!spreads && this.#isSoonBack(idle)) return;
         const share = this.#forecast.share(this.#line.length, idle, this.#batchSize());
         spreads = share < this.#line.length;
+        const delay = this.#delay;
         const batch = this.#take(share);
         if (batch.length === 0) continue;
-        this.#forecast.sent(batch.length, this.#options.clock.now());
-        this.#options.dispatch(batch);
+        const now = this.#options.clock.now();
+        this.#forecast.sent(batch.length, now);
+        this.#options.dispatch(batch, delay === undefined ? 0 : now - delay.since);
       }
       this.#endDelay();
     } finally {
@@ -219,7 +225,7 @@ export class Batcher<T> implements BatchingPolicy<T> {
     const { maxBatchDelayMs, clock } = this.#options;
     if (maxBatchDelayMs <= 0) return false;
     const now = clock.now();
-    this.#delay ??= { endsAt: now + maxBatchDelayMs, timerAt: Infinity, cancel: () => {} };
+    this.#delay ??= { since: now, endsAt: now + maxBatchDelayMs, timerAt: Infinity, cancel: () => {} };
     const delay = this.#delay;
     const closesAt = Math.min(delay.endsAt, this.#latestStart());
     if (closesAt <= now) return false;

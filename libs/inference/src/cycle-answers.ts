@@ -3,6 +3,7 @@ import {
   type BatchItem,
   type BatchSink,
   type Header,
+  type HookTimings,
   type ItemOutput,
   type ItemResult,
 } from '#libs/common';
@@ -63,8 +64,8 @@ export class CycleAnswers implements BatchSink {
     this.answers.error(id, error);
   }
 
-  ran(items: number, durationMs: number): void {
-    this.answers.ran(items, durationMs);
+  ran(items: number, durationMs: number, hooks?: HookTimings): void {
+    this.answers.ran(items, durationMs, hooks);
   }
 
   #part(id: string, run: Run, part: ItemResult): void {

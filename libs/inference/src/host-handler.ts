@@ -4,6 +4,7 @@ import {
   type BatchItem,
   type BatchSink,
   type Clock,
+  type HookTimings,
   type ProtocolInput,
   type RawInput,
   type TensorInput,
@@ -38,6 +39,8 @@ export interface HostHandlerOptions {
   /** How many requests may be inside hooks at once. */
   readonly limit: () => number;
   readonly full: () => MarlineError;
+  /** Told what the hooks of each request, or batch, took. */
+  readonly hooksRan: (durationMs: number, timings: HookTimings) => void;
 }
 
 /**
@@ -69,7 +72,7 @@ export class HostHandler {
   }
 
   initialize(): Promise<void> {
-    return this.#runner({}, {}, 'initialize').initialize();
+    return this.#runner({}, {}, 'initialize', () => {}).initialize();
   }
 
   /** @throws MarlineError `QUEUE_FULL` when too many requests are inside hooks already */
@@ -94,13 +97,18 @@ export class HostHandler {
     const sink: BatchSink = {
       chunk: (id, chunk) => byId.get(id)?.chunk(chunk) ?? Promise.resolve(),
       result: (id, result) => byId.get(id)?.result(result),
-      ran: () => {},
+      ran: (_items, durationMs, hooks) => {
+        if (hooks !== undefined) this.options.hooksRan(durationMs, hooks);
+      },
       error: (id, error) => byId.get(id)?.error(error),
     };
     // A batch is as urgent as nobody in it: each member's own deadline answers it in time.
     const [first] = runs;
     const alone = runs.length === 1 && first !== undefined;
-    this.#runner(alone ? first.bounds : {}, alone ? first.standing : {}, first?.item.id ?? '')
+    const waited = (queueMs: number) => {
+      for (const { pending } of runs) pending.queueMs += queueMs;
+    };
+    this.#runner(alone ? first.bounds : {}, alone ? first.standing : {}, first?.item.id ?? '', waited)
       .run(
         runs.map((run) => run.item),
         sink,
@@ -115,22 +123,37 @@ export class HostHandler {
     this.#batcher?.wake();
   }
 
-  /** @param id of the request, or of the first of a batch: what its runs are told to the observer as */
-  #runner(bounds: AnswerBounds, standing: Standing, id: string): HandlerRunner {
+  /**
+   * @param id of the request, or of the first of a batch: what its runs are told to the observer as
+   * @param waited told how long each of its runs waited for a worker, in milliseconds
+   */
+  #runner(
+    bounds: AnswerBounds,
+    standing: Standing,
+    id: string,
+    waited: (queueMs: number) => void,
+  ): HandlerRunner {
     const { setup, metadata } = this.options;
     let runs = 0;
     const nextId = () => (++runs === 1 ? id : `${id}#${runs}`);
     const binding: ModelBinding = {
       ...metadata,
-      run: (tensors) => this.#run(nextId(), tensors, bounds, standing),
+      run: (tensors) => this.#run(nextId(), tensors, bounds, standing, waited),
     };
     return new HandlerRunner(this.handler, { setup, binding, output: 'value' });
   }
 
-  async #run(id: string, tensors: Tensors, bounds: AnswerBounds, standing: Standing): Promise<Tensors> {
+  async #run(
+    id: string,
+    tensors: Tensors,
+    bounds: AnswerBounds,
+    standing: Standing,
+    waited: (queueMs: number) => void,
+  ): Promise<Tensors> {
     const pending = new PendingAnswer(this.options.clock);
     this.options.queue.submit({ id, input: { kind: 'tensors', tensors } }, pending, bounds, standing);
     const answer = await pending.promise;
+    waited(pending.queueMs);
     if (answer.streaming || answer.result.output.kind !== 'tensors') {
       throw new MarlineError('INTERNAL', { reason: 'A worker answered tensors with something else.' });
     }

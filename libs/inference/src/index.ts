@@ -26,5 +26,5 @@ export { PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
 export { TorchServeExceptionFilter } from './exception.filter.js';
 export { Plane, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
-export { sendJson, sendNativeJson } from './response-head.js';
+export { sendBody, sendJson, sendNativeJson, tellAnswers } from './response-head.js';
 export { torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';

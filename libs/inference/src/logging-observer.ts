@@ -2,11 +2,14 @@ import type { LoggerService } from '@nestjs/common';
 import {
   InferenceObserver,
   messageOf,
+  type AnswerTimings,
   type ErrorCode,
   type HandlerMetric,
+  type HookTimings,
   type MarlineError,
   type ModelRef,
   type RequestTimings,
+  type RunTimings,
 } from '#libs/common';
 
 /** What an overload brings by the thousand: it is counted, not logged. */
@@ -25,6 +28,27 @@ export class LoggingObserver extends InferenceObserver {
     private readonly logger: LoggerService,
   ) {
     super();
+  }
+
+  override requestReceived(ref: ModelRef, requestId: string, asked: string | undefined): void {
+    this.next.requestReceived(ref, requestId, asked);
+  }
+
+  override requestAnswered(
+    ref: ModelRef,
+    requestId: string,
+    timings: AnswerTimings,
+    asked: string | undefined,
+  ): void {
+    this.next.requestAnswered(ref, requestId, timings, asked);
+  }
+
+  override batchRan(ref: ModelRef, timings: RunTimings): void {
+    this.next.batchRan(ref, timings);
+  }
+
+  override hooksRan(ref: ModelRef, durationMs: number, timings: HookTimings): void {
+    this.next.hooksRan(ref, durationMs, timings);
   }
 
   override requestQueued(ref: ModelRef, requestId: string): void {

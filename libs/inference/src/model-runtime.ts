@@ -1,5 +1,5 @@
 import type { ModelArchive } from '#libs/archive';
-import { MarlineError, messageOf, toMarlineError, type ModelRef } from '#libs/common';
+import { MarlineError, messageOf, toMarlineError, type AnswerTimings, type ModelRef } from '#libs/common';
 import type { HandlerPlan } from '#libs/handler';
 import { WorkerPool, type PooledState } from '#libs/pool';
 import { Autoscaler, type AutoscalerOptions } from './autoscaler.js';
@@ -116,6 +116,7 @@ export class ModelRuntime {
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,
       tickets: model.settings.config.useJobTicket ?? false,
+      tellsHooks: model.plan.runs !== 'host',
       canServe: () => this.#canServe(),
       stateful: model.settings.stateful,
       sequenceHeaders: sequenceHeaders(options),
@@ -150,10 +151,18 @@ export class ModelRuntime {
    * `SHUTTING_DOWN`, or what went wrong in the handler or the model.
    */
   predict(request: PredictionRequest): Promise<PredictionAnswer> {
-    const pending: PendingAnswer = new PendingAnswer(this.host.clock, (error) => {
+    const { clock, options } = this.host;
+    const receivedAt = clock.now();
+    options.observer.requestReceived(this.#ref, request.id, request.version);
+    const pending: PendingAnswer = new PendingAnswer(clock, (error) => {
       this.#pending.delete(pending);
       if (this.#pending.size === 0) for (const quiet of this.#whenQuiet.splice(0)) quiet();
-      if (error !== undefined) this.host.options.observer.requestFailed(this.#ref, request.id, error);
+      if (error === undefined) {
+        const timings: AnswerTimings = { queueMs: pending.queueMs, totalMs: clock.now() - receivedAt };
+        options.observer.requestAnswered(this.#ref, request.id, timings, request.version);
+      } else {
+        options.observer.requestFailed(this.#ref, request.id, error);
+      }
     });
     this.#pending.add(pending);
     try {
@@ -166,6 +175,18 @@ export class ModelRuntime {
       pending.error(toMarlineError(error));
     }
     return pending.promise;
+  }
+
+  /**
+   * Refuses a request that finds no room before its body is read.
+   * @param asked the version that the caller named
+   */
+  refuseUnread(requestId: string, asked: string | undefined): MarlineError {
+    const { observer } = this.host.options;
+    const error = new MarlineError('QUEUE_FULL', { model: this.name });
+    observer.requestReceived(this.#ref, requestId, asked);
+    observer.requestFailed(this.#ref, requestId, error);
+    return error;
   }
 
   /**
@@ -426,6 +447,7 @@ export class ModelRuntime {
           ? this.#pool.readyCount
           : jobQueueSize + this.#pool.readyCount * this.#loader.batchSize,
       full: () => new MarlineError('QUEUE_FULL', { model: this.name }),
+      hooksRan: (durationMs, timings) => options.observer.hooksRan(this.#ref, durationMs, timings),
     });
     await handler.initialize();
     return handler;

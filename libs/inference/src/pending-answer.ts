@@ -29,6 +29,8 @@ export class PendingAnswer {
   #unwatch: (() => void) | undefined;
   /** Its place in {@link PendingAnswers}. */
   slot = -1;
+  /** Milliseconds that it waited for workers so far. */
+  queueMs = 0;
 
   /** @param onSettled told once, within the call that settles it, with the error if it is one */
   constructor(

@@ -54,12 +54,13 @@ export class PredictionResponder {
     const startedAt = deadlineMs === undefined ? 0 : performance.now();
     const { priority, tenant } = scheduleOf(request, this.options.schedule);
     if (hasUnreadBodyAbove(request, LARGE_BODY_BYTES) && runtime.queue().remainingCapacity <= 0)
-      throw new MarlineError('QUEUE_FULL', { model: runtime.name });
+      throw runtime.refuseUnread(randomUUID(), target.version);
     const body = await readRawBody(request, this.options.maxRequestSize);
     const id = randomUUID();
     // Asked again: while the body was read, another version may have taken this one's place.
     const answer = await this.registry.get(target.model, target.version).predict({
       id,
+      version: target.version,
       input: target.input(request, body),
       deadlineMs: deadlineMs === undefined ? undefined : timeLeft(deadlineMs, startedAt),
       signal: new ClientGone(reply.raw),

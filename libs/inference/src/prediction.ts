@@ -26,6 +26,8 @@ export interface PredictionRequest {
   readonly id: string;
   /** A `value` input reaches a host handler as it is; for a handler in a worker it is written as {@link toWorkerInput} says. */
   readonly input: RawInput | ProtocolInput | TensorInput | ValueInput;
+  /** The version that the caller named; left out where it took the default one. Only to be counted: the model is chosen already. */
+  readonly version?: string;
   /** Milliseconds from now within which the caller wants an answer. Unlimited by default. */
   readonly deadlineMs?: number;
   /** Aborted when the caller is gone. */

@@ -57,6 +57,20 @@ export function closeConnectionsOnError(fastify: FastifyInstance): void {
   closesOnError.add(fastify);
 }
 
+const ON_ANSWER = Symbol('marline.onAnswer');
+
+interface TellingInstance extends FastifyInstance {
+  [ON_ANSWER]?: (status: number) => void;
+}
+
+/**
+ * Tells the status of every answer that is sent with a head of ours, before it goes out; a bare status is none.
+ * A property and not a hook of Fastify: that would cost each request two listeners, and the host's routes too.
+ */
+export function tellAnswers(fastify: FastifyInstance, told: (status: number) => void): void {
+  (fastify as TellingInstance)[ON_ANSWER] = told;
+}
+
 /**
  * Sends a body as it is, with TorchServe's head: its cache fields, `x-request-id`, and no content type unless
  * `head` has one. Hooks of the host see the reply before it goes out; a text goes out as UTF-8.
@@ -71,6 +85,7 @@ export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer |
     reply.header('expires', 'Thu, 01 Jan 1970 00:00:00 UTC');
   }
   reply.code(head.status);
+  (reply.server as TellingInstance)[ON_ANSWER]?.(head.status);
   // Fastify adds a charset to the type of a text unless something serialises it.
   if (names?.has('content-type') === true && typeof body === 'string') reply.serializer(asItIs);
   shapeHead(reply.raw as ShapedResponse, names, head.reason);

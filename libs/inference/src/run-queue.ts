@@ -4,6 +4,7 @@ import {
   type BatchItem,
   type BatchSink,
   type Clock,
+  type HookTimings,
   type InferenceObserver,
   type ItemResult,
   type ModelRef,
@@ -34,6 +35,8 @@ export interface RunQueueOptions {
   readonly queueSize: number;
   /** True: only what an idle worker can take is accepted, one request each (TorchServe's `useJobTicket`). */
   readonly tickets: boolean;
+  /** False when the hooks that count run on the main thread, and those of the workers only pass tensors on. */
+  readonly tellsHooks: boolean;
   /** False when no worker runs and none will. */
   readonly canServe: () => boolean;
   /** Present when workers remember requests from one batch to the next. */
@@ -76,7 +79,7 @@ export class RunQueue {
       clock,
       idle: () => this.pool.room,
       ready: () => this.pool.readyCount,
-      dispatch: (batch) => this.#dispatch(batch),
+      dispatch: (batch, delayedMs) => this.#dispatch(batch, delayedMs),
       full: () => new MarlineError('QUEUE_FULL', { model: ref.model }),
       overloaded: (expectedMs, { deadlineMs }) =>
         new MarlineError('OVERLOADED', {
@@ -99,7 +102,7 @@ export class RunQueue {
       clock,
       idle: () => this.pool.idleWorkers(),
       isIdle: (workerId) => this.pool.isIdle(workerId),
-      dispatch: (batch, workerId) => this.#dispatch(batch, workerId),
+      dispatch: (batch, workerId) => this.#dispatch(batch, 0, workerId),
       goesOn: (run) => this.#goesOn(run),
       full: () => new MarlineError('QUEUE_FULL', { model: ref.model }),
       refused: (reason) => new MarlineError('SEQUENCE_REFUSED', { model: ref.model, reason }),
@@ -185,11 +188,11 @@ export class RunQueue {
     return this.#sequences?.whenLeft(workerId);
   }
 
-  #dispatch(batch: readonly Queued<Run>[], workerId?: number): void {
+  #dispatch(batch: readonly Queued<Run>[], delayedMs: number, workerId?: number): void {
     const { ref } = this.options;
     for (const { item, bounds, again } of batch)
       if (again !== true) item.pending.watch(bounds, () => this.pool.cancel(item.item.id));
-    const answers = new BatchAnswers(batch, this.options, this.#learn);
+    const answers = new BatchAnswers(batch, this.options, delayedMs, this.#learn);
     const sink = workerId === undefined ? answers : this.#cycle(batch, answers, workerId);
     try {
       const items = batch.map((entry) => entry.item.item);
@@ -232,14 +235,30 @@ export class RunQueue {
 class BatchAnswers implements BatchSink {
   readonly #entries = new Map<string, Queued<Run>>();
   readonly #startedAt: number;
+  /** What the worker's runs of this batch took so far. */
+  #ranMs = 0;
 
   constructor(
     batch: readonly Queued<Run>[],
     private readonly options: RunQueueOptions,
-    readonly ran: (items: number, durationMs: number) => void,
+    private readonly delayedMs: number,
+    private readonly learn: (items: number, durationMs: number) => void,
   ) {
-    for (const entry of batch) this.#entries.set(entry.item.item.id, entry);
     this.#startedAt = options.clock.now();
+    for (const entry of batch) {
+      this.#entries.set(entry.item.item.id, entry);
+      // In a cycle of continuous batching it waited before the first one only.
+      entry.item.pending.queueMs = (entry.item.startedAt ?? this.#startedAt) - entry.queuedAt;
+    }
+  }
+
+  ran(items: number, durationMs: number, hooks?: HookTimings): void {
+    const { ref, clock, observer, tellsHooks } = this.options;
+    this.learn(items, durationMs);
+    const sinceStartMs = clock.now() - this.#startedAt;
+    this.#ranMs += durationMs;
+    observer.batchRan(ref, { items, durationMs, handOverMs: Math.max(0, sinceStartMs - this.#ranMs) });
+    if (hooks !== undefined && tellsHooks) observer.hooksRan(ref, durationMs, hooks);
   }
 
   chunk(id: string, chunk: ItemResult): Promise<void> {
@@ -257,8 +276,10 @@ class BatchAnswers implements BatchSink {
     pending.result(result);
     const now = clock.now();
     const startedAt = entry.item.startedAt ?? this.#startedAt;
+    const queueMs = startedAt - entry.queuedAt;
     observer.requestFinished(ref, id, {
-      queueMs: startedAt - entry.queuedAt,
+      queueMs,
+      batchWaitMs: Math.min(queueMs, this.delayedMs),
       runMs: now - startedAt,
       totalMs: now - entry.queuedAt,
       batchSize: this.#entries.size,

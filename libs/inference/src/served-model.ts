@@ -84,7 +84,7 @@ export class ServedModel<Input = unknown, Output = unknown> {
       });
     }
     const runtime = this.registry.get(this.name, version);
-    return runtime.predict({ ...options, id: randomUUID(), input: { kind: 'value', value } });
+    return runtime.predict({ ...options, version, id: randomUUID(), input: { kind: 'value', value } });
   }
 
   #read({ status, reason, output }: ItemResult): Output {

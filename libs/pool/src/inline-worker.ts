@@ -6,6 +6,7 @@ import {
   type BatchItem,
   type BatchSink,
   type Clock,
+  type HookTimings,
   type ItemResult,
 } from '#libs/common';
 import { clearTails, recycleTaken } from './buffer-pool.js';
@@ -216,8 +217,8 @@ class InlineBatch implements BatchSink {
     if (this.#open.delete(id)) this.#sink.error(id, error);
   }
 
-  ran(items: number, durationMs: number): void {
-    this.#sink.ran(items, durationMs);
+  ran(items: number, durationMs: number, hooks?: HookTimings): void {
+    this.#sink.ran(items, durationMs, hooks);
   }
 
   cancel(id: string): void {

@@ -4,6 +4,7 @@ import {
   type BatchItem,
   type BatchSink,
   type HandlerMetric,
+  type HookTimings,
   type ItemResult,
 } from '#libs/common';
 import type { Channel } from './channel.js';
@@ -12,6 +13,7 @@ import { EVENT, FROM_WORKER, LOG_LEVELS, type LogLevel } from './protocol.js';
 import { writeError, writeMetric, writeResult } from './result-codec.js';
 
 const NONE: readonly BatchItem[] = [];
+const NO_HOOKS: HookTimings = { preMs: 0, postMs: 0 };
 
 /** An item whose answer is not complete. */
 const OPEN = 0;
@@ -75,8 +77,8 @@ export class Outbox implements BatchSink {
     if (index >= 0 && this.#states[index] !== SETTLED) this.#fail(index, error);
   }
 
-  ran(items: number, durationMs: number): void {
-    this.#open().values.push(EVENT.ran, items, durationMs);
+  ran(items: number, durationMs: number, { preMs, postMs }: HookTimings = NO_HOOKS): void {
+    this.#open().values.push(EVENT.ran, items, durationMs, preMs, postMs);
   }
 
   metric(metric: HandlerMetric): void {

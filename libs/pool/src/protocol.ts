@@ -35,7 +35,7 @@ export const EVENT = {
   result: 21,
   /** Number of the item, error. */
   error: 22,
-  /** Items, milliseconds. */
+  /** Items, milliseconds, those before the model, those after it. */
   ran: 23,
   metric: 24,
   /** Index in {@link LOG_LEVELS}, text. */

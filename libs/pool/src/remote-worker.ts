@@ -168,7 +168,9 @@ export class RemoteWorker<Model, Info> implements PoolWorker<Model, Info> {
       case EVENT.ran: {
         const items = packet.number();
         const durationMs = packet.number();
-        batch?.ran(items, durationMs);
+        const preMs = packet.number();
+        const postMs = packet.number();
+        batch?.ran(items, durationMs, { preMs, postMs });
         break;
       }
       case EVENT.metric:

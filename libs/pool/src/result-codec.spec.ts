@@ -87,6 +87,7 @@ describe('a metric', () => {
       unit: 'ms',
       type: 'gauge',
       dimensions: { Level: 'Model' },
+      requestIds: 'r1,r2',
     };
     expect(readMetric(sent((packet) => writeMetric(packet, metric)))).toEqual(metric);
   });

@@ -101,13 +101,14 @@ export function readError(packet: PacketReader): MarlineError {
 /** @throws TypeError when the metric is none */
 export function writeMetric(
   packet: PacketWriter,
-  { name, value, unit, type, dimensions }: HandlerMetric,
+  { name, value, unit, type, dimensions, requestIds = '' }: HandlerMetric,
 ): void {
   const entries = Object.entries(dimensions);
   if (!METRIC_TYPES.includes(type)) throw new TypeError(`A metric is one of ${METRIC_TYPES.join(', ')}.`);
   packet.text(name);
   packet.number(value);
   packet.text(unit);
+  packet.text(requestIds);
   packet.values.push(METRIC_TYPES.indexOf(type), entries.length);
   for (const [key, text] of entries) {
     packet.values.push(key);
@@ -116,10 +117,11 @@ export function writeMetric(
 }
 
 export function readMetric(packet: PacketReader): HandlerMetric {
-  const [name, value, unit] = [packet.text(), packet.number(), packet.text()];
+  const [name, value, unit, requestIds] = [packet.text(), packet.number(), packet.text(), packet.text()];
   const type = METRIC_TYPES[packet.number()] ?? 'gauge';
   const dimensions: [string, string][] = [];
   for (let count = packet.count(packet.left); count > 0; count -= 1)
     dimensions.push([packet.text(), packet.text()]);
-  return { name, value, unit, type, dimensions: Object.fromEntries(dimensions) };
+  const metric: HandlerMetric = { name, value, unit, type, dimensions: Object.fromEntries(dimensions) };
+  return requestIds === '' ? metric : { ...metric, requestIds };
 }

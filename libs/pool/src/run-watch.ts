@@ -1,4 +1,4 @@
-import type { BatchSink, Clock, ItemResult, MarlineError } from '#libs/common';
+import type { BatchSink, Clock, HookTimings, ItemResult, MarlineError } from '#libs/common';
 
 /**
  * The time limit of a worker's runs. A run may take microseconds and the limit minutes, so there is no timer per run: one
@@ -112,8 +112,8 @@ export class RunWatch implements BatchSink {
     this.#sink.error(id, error);
   }
 
-  ran(items: number, durationMs: number): void {
-    this.#sink.ran(items, durationMs);
+  ran(items: number, durationMs: number, hooks?: HookTimings): void {
+    this.#sink.ran(items, durationMs, hooks);
   }
 
   /** Nobody reads this item any more. That is no sign of life of the worker, unless it waited for that reader. */

@@ -1,4 +1,11 @@
-import { MarlineError, messageOf, type BatchItem, type BatchSink, type ItemResult } from '#libs/common';
+import {
+  MarlineError,
+  messageOf,
+  type BatchItem,
+  type BatchSink,
+  type HookTimings,
+  type ItemResult,
+} from '#libs/common';
 import { recycle } from './buffer-pool.js';
 import type { Channel } from './channel.js';
 import { writeItem } from './item-codec.js';
@@ -88,8 +95,8 @@ export class RunningBatch {
     if (this.#states[index] === OPEN) this.#tell(TO_WORKER.credit, index);
   }
 
-  ran(items: number, durationMs: number): void {
-    this.#sink.ran(items, durationMs);
+  ran(items: number, durationMs: number, hooks?: HookTimings): void {
+    this.#sink.ran(items, durationMs, hooks);
   }
 
   cancel(id: string): void {

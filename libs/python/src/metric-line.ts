@@ -2,7 +2,7 @@ import type { HandlerMetric } from '#libs/common';
 
 const MARK = '[METRICS]';
 const LINE =
-  /^(?<name>[\w\s]+)\.(?<unit>[\w\s]+):(?<value>[0-9\-,.e]+)\|#(?<dimensions>[^|]*)(?:\|#type:(?<type>COUNTER|GAUGE|HISTOGRAM))?\|#hostname:/;
+  /^(?<name>[\w\s]+)\.(?<unit>[\w\s]+):(?<value>[0-9\-,.e]+)\|#(?<dimensions>[^|]*)(?:\|#type:(?<type>COUNTER|GAUGE|HISTOGRAM))?\|#hostname:[^,]*(?:,\d+(?:,(?<requestIds>.*))?)?$/;
 
 /** True for a line of a worker that is meant for the metrics, not for the log. */
 export function isMetricLine(line: string): boolean {
@@ -20,6 +20,7 @@ export function parseMetric(line: string): HandlerMetric | undefined {
     value,
     dimensions = '',
     type = 'COUNTER',
+    requestIds,
   } = LINE.exec(line.slice(MARK.length))?.groups ?? {};
   const number = Number(value);
   if (name === undefined || !Number.isFinite(number)) return undefined;
@@ -30,5 +31,6 @@ export function parseMetric(line: string): HandlerMetric | undefined {
     unit,
     type: type.toLowerCase() as HandlerMetric['type'],
     dimensions: Object.fromEntries(pairs.filter((pair) => pair.length === 2) as [string, string][]),
+    ...(requestIds !== undefined && { requestIds }),
   };
 }

@@ -43,6 +43,7 @@ describe('what a worker prints', () => {
         unit: 'Milliseconds',
         type: 'gauge',
         dimensions: { ModelName: 'echo', Level: 'Model' },
+        requestIds: 'id-1',
       },
       { name: 'Size', value: 3, unit: 'Megabytes', type: 'counter', dimensions: { Level: 'Model' } },
     ]);
