@@ -81,7 +81,6 @@ const SETTINGS = {
     'Custom python dependency for model allowed',
     defaults.installPyDepPerModel,
   ),
-  metricsConfig: text('metrics_config', 'Metrics config'),
   limitMaxImagePixels: flag(
     'limit_max_image_pixels',
     'Limit Maximum Image Pixels',
@@ -96,6 +95,23 @@ const SETTINGS = {
   sequenceEndHeader: text('ts_header_key_sequence_end', undefined, defaults.sequenceEndHeader),
   enableModelApi: flag('enable_model_api', 'Model API enabled', false),
   enableMetricsApi: flag('enable_metrics_api', 'Metrics API enabled', true),
+  metricsMode: oneOf('metrics_mode', 'Metrics mode', ['prometheus', 'log', 'legacy']),
+  metricsConfig: text('metrics_config', 'Metrics config', defaults.metricsConfig),
+  modelMetricsAutoDetect: flag(
+    'model_metrics_auto_detect',
+    'Metrics of handlers are found automatically',
+    defaults.modelMetricsAutoDetect,
+  ),
+  disableSystemMetrics: flag(
+    'disable_system_metrics',
+    'Disable system metrics',
+    defaults.disableSystemMetrics,
+  ),
+  metricTimeInterval: integer(
+    'metric_time_interval',
+    'Metric reporting interval (s)',
+    defaults.metricTimeInterval,
+  ),
   disableTokenAuthorization: flag('disable_token_authorization', undefined, false),
 };
 
@@ -148,6 +164,7 @@ export function loadConfiguration(sources: ConfigurationSources): ServerConfigur
   return {
     ...values,
     modelStore: checkModelStore(values.modelStore, origins.modelStore, sources.directory),
+    metricsConfig: values.metricsConfig && resolve(sources.directory, values.metricsConfig),
     file,
     origins,
     ignoredKeys,
@@ -267,6 +284,16 @@ function port(key: string, label: string, byDefault: number): Setting<number> {
 
 function text(key: string, label?: string, byDefault = ''): Setting<string> {
   return { key, label, default: byDefault, parse: (value) => value };
+}
+
+/** The first of `values` is the default. */
+function oneOf<Value extends string>(key: string, label: string, values: readonly Value[]): Setting<Value> {
+  const parse = (value: string) => {
+    const found = values.find((candidate) => candidate === value.toLowerCase());
+    if (found !== undefined) return found;
+    throw invalid(`"${value}" is none of ${values.join(', ')}`);
+  };
+  return { key, label, default: String(values[0]), parse };
 }
 
 function list(key: string, label: string): Setting<readonly string[]> {

@@ -29,7 +29,7 @@ export async function runServer(configuration: ServerConfiguration, terminal: Te
   logger.log([introduction(devices), ...describeConfiguration(configuration)].join('\n'));
   warnAbout(configuration, logger);
   const server = await startServer(configuration, devices, nestLogger);
-  logListeners(server, configuration, logger);
+  logListeners(server, logger);
   terminal.stdout.write('Model server started.\n');
   await stopRequested;
   const limit = configuration.drainTimeoutMs + STOP_GRACE_MS;
@@ -70,11 +70,7 @@ function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
   }
 }
 
-function logListeners(
-  { addresses, grpc }: RunningServer,
-  { enableMetricsApi }: ServerConfiguration,
-  logger: Logger,
-): void {
+function logListeners({ addresses, grpc }: RunningServer, logger: Logger): void {
   for (const [plane, address] of Object.entries<ListenAddress>(addresses)) {
     logger.log(`${API_NAMES[plane as keyof typeof API_NAMES]} API bind to: ${formatAddress(address)}`);
   }
@@ -85,7 +81,6 @@ function logListeners(
     logger.warn(
       'There is no gRPC: it needs the packages @nestjs/microservices, @grpc/grpc-js and @grpc/proto-loader. Install them beside marline.',
     );
-  if (enableMetricsApi) logger.log('The metrics API answers 404: this version has no metrics yet.');
 }
 
 /** Resolves at the first SIGTERM or SIGINT. A second one kills the process. */

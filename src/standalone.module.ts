@@ -22,6 +22,7 @@ export function standaloneModule(
 function marlineModule(configuration: ServerConfiguration, devices: readonly Device[]): DynamicModule {
   return MarlineModule.forRoot({
     management: true,
+    metrics: configuration.enableMetricsApi,
     devices,
     modelStore: configuration.modelStore,
     loadModels: configuration.loadModels,
@@ -39,7 +40,6 @@ function marlineModule(configuration: ServerConfiguration, devices: readonly Dev
     pythonEnv: configuration.pythonEnv,
     blacklistEnvVars: configuration.blacklistEnvVars,
     installPyDepPerModel: configuration.installPyDepPerModel,
-    metricsConfig: configuration.metricsConfig,
     limitMaxImagePixels: configuration.limitMaxImagePixels,
     pythonSocket: configuration.nativeSockets ? 'unix' : 'tcp',
     maxResponseSize: configuration.maxResponseSize,
@@ -50,5 +50,10 @@ function marlineModule(configuration: ServerConfiguration, devices: readonly Dev
     sequenceEndHeader: configuration.sequenceEndHeader,
     drainTimeoutMs: configuration.drainTimeoutMs,
     enableModelApi: configuration.enableModelApi,
+    metricsMode: configuration.metricsMode,
+    metricsConfig: configuration.metricsConfig,
+    modelMetricsAutoDetect: configuration.modelMetricsAutoDetect,
+    disableSystemMetrics: configuration.disableSystemMetrics,
+    metricTimeInterval: configuration.metricTimeInterval,
   });
 }

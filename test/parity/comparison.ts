@@ -1,4 +1,5 @@
 import type { ReceivedResponse } from '../support/http-exchange.js';
+import { comparableMetrics } from './metrics-text.js';
 import type { Recorded, RecordedHttp, RecordedResponse } from './recorded-server.js';
 
 /** What two answers are compared by: the head as far as it is the same on every machine, and the body. */
@@ -57,6 +58,7 @@ function bodyOf({ body, bodyBase64, bodyRepeat }: RecordedResponse): string {
 
 /** A body without what no two servers share. */
 export function withoutVolatile(body: string, { volatile = [] }: Pick<Recorded, 'volatile'>): unknown {
+  if (body.startsWith('# HELP ')) return comparableMetrics(body);
   if (body.includes('"workers": ['))
     return withoutWorkers(
       body,

@@ -1,5 +1,5 @@
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -76,6 +76,8 @@ interface RecordedConfig {
   readonly properties: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Files of the run's own folder, by name. */
+  readonly files?: Readonly<Record<string, string>>;
 }
 
 /** A standalone server with a recorded configuration, on free ports and a fresh copy of the recorded model store. */
@@ -106,13 +108,19 @@ export function readRecords(file: string): Recorded[] {
 /** @param python the interpreter of archives with Python handlers */
 export async function startRecorded(config: string, python?: string): Promise<RecordedServer> {
   const folder = mkdtempSync(join(tmpdir(), 'marline-parity-'));
-  const paths = { MODEL_STORE: join(folder, 'store'), LAB: join(folder, 'lab'), WEB_PORT: NO_WEB_SERVER };
+  const paths = {
+    MODEL_STORE: join(folder, 'store'),
+    LAB: join(folder, 'lab'),
+    RUN: folder,
+    WEB_PORT: NO_WEB_SERVER,
+  };
   cpSync(store, paths.MODEL_STORE, { recursive: true });
   mkdirSync(join(paths.LAB, 'files'), { recursive: true });
   cpSync(fileURLToPath(new URL('outside.mar', goldens)), join(paths.LAB, 'files/outside.mar'));
   chmodSync(folder, 0o755);
 
   const recorded = readConfig(config);
+  for (const [name, text] of Object.entries(recorded.files ?? {})) writeFileSync(join(folder, name), text);
   // Two planes on one port stay so: both get the port 0, and with it one listener.
   const filled = (text: string) =>
     fill(text, { ...paths, INFERENCE_PORT: '0', MANAGEMENT_PORT: '0', METRICS_PORT: '0' });
@@ -241,5 +249,6 @@ function scrub(
   return text
     .replaceAll(MODEL_STORE, '${MODEL_STORE}')
     .replaceAll(LAB, '${LAB}')
-    .replaceAll(`127.0.0.1:${WEB_PORT}/`, '127.0.0.1:${WEB_PORT}/');
+    .replaceAll(`127.0.0.1:${WEB_PORT}/`, '127.0.0.1:${WEB_PORT}/')
+    .replaceAll(`ostname="${hostname()}"`, 'ostname="${HOSTNAME}"');
 }

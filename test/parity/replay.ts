@@ -23,6 +23,7 @@ export const RECORD_FILES: readonly RecordFile[] = [
   },
   { file: 'management.jsonl' },
   { file: 'grpc.jsonl' },
+  { file: 'metrics.jsonl' },
   {
     file: 'kserve.jsonl',
     runs: ['envelope-json', 'envelope-body', 'envelope-bad'],

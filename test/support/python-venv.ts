@@ -20,8 +20,14 @@ export const TORCHSERVE_PACKAGES: readonly string[] = [
   'pillow==13.0.0',
   'captum==0.9.0',
 ];
-/** That, and what turns a PyTorch model into an ONNX one. */
-const PACKAGES = [...TORCHSERVE_PACKAGES, 'onnx==1.23.2', 'onnxscript==0.7.2', 'onnxruntime==1.30.0'];
+/** That, what turns a PyTorch model into an ONNX one, and what reads metrics. */
+const PACKAGES = [
+  ...TORCHSERVE_PACKAGES,
+  'onnx==1.23.2',
+  'onnxscript==0.7.2',
+  'onnxruntime==1.30.0',
+  'prometheus-client==0.26.0',
+];
 /** Clients of gRPC and of the open inference protocol, and what makes stubs of proto files. */
 const CLIENT_PACKAGES = [
   'grpcio==1.85.3',

@@ -15,7 +15,7 @@ export interface EffectiveOptions {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-const NOT_FROM_ENVIRONMENT = ['devices', 'observer', 'schedule'];
+const NOT_FROM_ENVIRONMENT = ['devices', 'observer', 'schedule', 'metricsRegistry'];
 const LARGEST_TYPO = 3;
 
 /**
@@ -83,7 +83,7 @@ function parse(text: string, example: unknown): unknown {
 function show(name: string, value: unknown): string {
   if (value === undefined) return 'none';
   if (name === 'observer') return (value as object).constructor.name || 'none';
-  if (name === 'schedule') return 'given';
+  if (name === 'schedule' || name === 'metricsRegistry') return 'given';
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 

@@ -9,11 +9,20 @@ import {
 import { HttpAdapterHost, RouterModule } from '@nestjs/core';
 import { ArchiveModule } from '#libs/archive';
 import { MarlineError } from '#libs/common';
-import { InferenceModule, ModelRegistry, ServedModel, getModelToken, installRawBody } from '#libs/inference';
+import {
+  InferenceModule,
+  ModelRegistry,
+  ServedModel,
+  getModelToken,
+  installRawBody,
+  type InferenceOptions,
+} from '#libs/inference';
 import { ManagementModule } from '#libs/management';
 import { AccessModule } from './access.module.js';
 import { describeOptions, effectiveOptions, unknownKeys } from './effective-options.js';
 import { HealthModule } from './health/health.module.js';
+import { MetricsModule, ServerMetricsModule } from './metrics/metrics.module.js';
+import { ServerMetrics } from './metrics/server-metrics.js';
 import {
   MarlineOptions,
   SHAPE_KEYS,
@@ -28,7 +37,10 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, ASYNC_OPTIONS_TYPE, OPTIO
   new ConfigurableModuleBuilder<MarlineModuleOptions>({ moduleName: 'Marline' })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createMarlineOptions')
-    .setExtras<MarlineModuleShape>({ mount: '', management: false, guards: [], imports: [] }, compose)
+    .setExtras<MarlineModuleShape>(
+      { mount: '', management: false, metrics: false, guards: [], imports: [] },
+      compose,
+    )
     .build();
 
 /** The checked options, for the modules that are built from slices of them. */
@@ -97,7 +109,7 @@ export class MarlineModule extends ConfigurableModuleClass implements NestModule
 
 function compose(
   definition: DynamicModule,
-  { mount = '', management = false, guards = [], imports = [] }: MarlineModuleShape,
+  { mount = '', management = false, metrics: mounted = false, guards = [], imports = [] }: MarlineModuleShape,
 ): DynamicModule {
   const all = [...(definition.imports ?? []), ...imports];
   const options: DynamicModule = {
@@ -115,15 +127,21 @@ function compose(
     useFactory,
   });
   const archive = ArchiveModule.registerAsync(from(({ modelStore, cacheDir }) => ({ modelStore, cacheDir })));
+  const metrics = ServerMetricsModule.of(options, { mounted });
   const inference = InferenceModule.registerAsync({
-    ...from((values) => values),
-    imports: [options, archive],
+    imports: [options, archive, metrics],
+    inject: [MarlineOptions, ServerMetrics],
+    useFactory: (values: InferenceOptions, meters: ServerMetrics | undefined) => ({
+      ...values,
+      observer: meters?.observer(values.observer) ?? values.observer,
+    }),
   });
   const doors = [
     // Global, so that any module of the application can inject the registry, and @Infer finds it.
     { ...inference, global: true },
     { module: HealthModule, global: true },
     { module: OipModule },
+    MetricsModule.of(metrics, { mounted }),
     ...(management
       ? [
           // Global, so that doors outside of this module find its operations.

@@ -24,8 +24,10 @@ import {
   type ValidationArguments,
   type ValidatorConstraintInterface,
 } from 'class-validator';
+import type { Registry } from 'prom-client';
 import { InferenceObserver } from '#libs/common';
 import { defaultMemoryBudgetMb, type Device, type ScheduleRequest } from '#libs/inference';
+import type { MetricsMode } from './metrics/torchserve-metrics.js';
 
 /** What is wrong, with the value; `fix` says what to give instead. */
 function say(fix: string): { message: (argument: ValidationArguments) => string } {
@@ -77,7 +79,7 @@ function HeaderName(): PropertyDecorator {
 /**
  * The values of `MarlineModule.forRoot`, each with its default. Every one may also come from the environment as
  * `MARLINE_` and its name in capitals (`jobQueueSize` → `MARLINE_JOB_QUEUE_SIZE`, lists separated by commas), except
- * `devices`, `observer` and `schedule`; an option wins over the environment.
+ * `devices`, `observer`, `schedule` and `metricsRegistry`; an option wins over the environment.
  * @publicApi
  */
 export class MarlineOptions {
@@ -166,10 +168,6 @@ export class MarlineOptions {
   @IsBoolean(say('give true or false.'))
   installPyDepPerModel = false;
 
-  /** The yaml file with the metrics that Python handlers find in their context. That of the `torchserve` package by default. */
-  @IsString(say('give the path of a file, or leave it out.'))
-  metricsConfig = '';
-
   /** False lets Python handlers open images of any size; Pillow refuses what would need gigabytes by default. */
   @IsBoolean(say('give true or false.'))
   limitMaxImagePixels = true;
@@ -201,6 +199,37 @@ export class MarlineOptions {
   /** The header of the last request of a sequence, and of an answer that names sequences which are over. */
   @HeaderName()
   sequenceEndHeader = 'ts_request_sequence_end';
+
+  /**
+   * TorchServe's `metrics_mode`: `prometheus` (default) keeps the metrics for `/metrics`, `log` writes TorchServe's as lines of
+   * the log, `legacy` keeps its three `ts_…` counters and writes the others.
+   */
+  @IsIn(['prometheus', 'log', 'legacy'], say("give 'prometheus', 'log' or 'legacy'."))
+  metricsMode: MetricsMode = 'prometheus';
+
+  /**
+   * Path of TorchServe's `metrics.yaml`: which of TorchServe's metrics there are, and what Python handlers find in their context.
+   * That of TorchServe by default.
+   */
+  @IsString(say('give the path of a file, or leave it out.'))
+  metricsConfig = '';
+
+  /** True: metrics of handlers that `metricsConfig` does not name are made from their first value. False by default. */
+  @IsBoolean(say('give true or false.'))
+  modelMetricsAutoDetect = false;
+
+  /** True leaves out the metrics of CPU, memory, disk and GPUs. False by default. */
+  @IsBoolean(say('give true or false.'))
+  disableSystemMetrics = false;
+
+  /** Seconds between two looks at CPU, memory, disk and GPUs. 60 by default. */
+  @WholeNumber(1, 'seconds')
+  metricTimeInterval = 60;
+
+  /** The application's registry of prom-client, for Marline's metrics too. One of Marline's own by default. */
+  @IsOptional()
+  @IsObject(say('give a Registry of prom-client.'))
+  metricsRegistry?: Registry;
 
   /** Devices to place workers on instead of those of the machine: for tests. */
   @IsOptional()
@@ -234,6 +263,11 @@ export interface MarlineModuleShape {
   readonly mount?: string;
   /** Serves the management routes (`/models…`): whoever passes the guards can change what is served. Off by default. */
   readonly management?: boolean;
+  /**
+   * Serves `/metrics`. Off by default. Without it metrics are still kept where `metricsRegistry` or another `metricsMode` asks for
+   * them; where nothing does, there are none and requests cost nothing more.
+   */
+  readonly metrics?: boolean;
   /** Guards of all routes of this module, asked in this order, made as `@UseGuards` makes them. None by default. */
   readonly guards?: readonly GuardReference[];
   /** Modules with what the guards (and, in `forRootAsync`, the factory) inject. */
@@ -241,4 +275,4 @@ export interface MarlineModuleShape {
 }
 
 /** The names of {@link MarlineModuleShape}. */
-export const SHAPE_KEYS: readonly string[] = ['mount', 'management', 'guards', 'imports'];
+export const SHAPE_KEYS: readonly string[] = ['mount', 'management', 'metrics', 'guards', 'imports'];
