@@ -133,6 +133,7 @@ function registryOf({
     version,
     settings: { clientTimeoutInMills },
     queue: () => ({ remainingCapacity, pendingRequests: 0 }),
+    refuseUnread: () => new MarlineError('QUEUE_FULL', { model: 'm' }),
     status: () => ({ status, readyWorkers: status === 'ready' ? 1 : 0 }),
     metadata: METADATA,
     predict: predict ?? (() => Promise.resolve(answer(version))),
