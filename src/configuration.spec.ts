@@ -112,6 +112,11 @@ describe('loadConfiguration', () => {
       '"abc" is not a whole number from 1 up (job_queue_size, from the command line)',
     ],
     [{ enable_model_api: 'yes' }, '"yes" is neither true nor false (enable_model_api'],
+    [
+      { metrics_mode: 'statsd' },
+      '"statsd" is none of prometheus, log, legacy (metrics_mode, from the command line)',
+    ],
+    [{ metric_time_interval: '0' }, '"0" is not a whole number from 1 up (metric_time_interval'],
     [{ model_store: 'nodir' }, '--model-store directory not found: nodir'],
     [{ model_store: '' }, 'Missing mandatory parameter --model-store'],
   ])('refuses %o', (commandLine, message) => {
@@ -126,6 +131,26 @@ describe('loadConfiguration', () => {
     expect(() => loadConfiguration({ ...sources, environment: { TS_CONFIG_FILE: 'gone' } })).toThrow(
       'gone (from TS_CONFIG_FILE)',
     );
+  });
+
+  it("reads TorchServe's keys of metrics, and the path of metrics.yaml from where the server starts", () => {
+    const configuration = load(
+      [
+        'metrics_mode=LOG',
+        'metrics_config=own.yaml',
+        'model_metrics_auto_detect=true',
+        'disable_system_metrics=true',
+        'metric_time_interval=5',
+      ].join('\n'),
+    );
+    expect(configuration).toMatchObject({
+      metricsMode: 'log',
+      metricsConfig: join(directory, 'own.yaml'),
+      modelMetricsAutoDetect: true,
+      disableSystemMetrics: true,
+      metricTimeInterval: 5,
+    });
+    expect(load('')).toMatchObject({ metricsMode: 'prometheus', metricsConfig: '', metricTimeInterval: 60 });
   });
 
   it('lists the keys without effect and tells unknown ones apart', () => {

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { Counter, Registry } from 'prom-client';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { MarlineError } from '#libs/common';
@@ -9,6 +10,9 @@ import { readMetrics, type ReadMetric } from './prometheus-client.js';
 
 const { python, missing } = await pythonVenv();
 if (missing !== undefined) console.warn(`Prometheus' client does not read /metrics here: ${missing}.`);
+
+/** A file, but no metrics.yaml. */
+const NO_METRICS_CONFIG = fileURLToPath(new URL('read_metrics.py', import.meta.url));
 
 let served: ServedApp | undefined;
 afterEach(async () => {
@@ -107,6 +111,7 @@ describe('/metrics', () => {
     const ask = await serve({ models: ['mlp'], options: { disableSystemMetrics: true } });
     const lengthOf = async () => (await textOf(ask('/metrics'))).split('\n').length;
     await ask('/predictions/nobody', input());
+    await lengthOf();
     const before = await lengthOf();
     for (let index = 0; index < 200; index += 1) {
       await ask(`/predictions/x${index}`, input());
@@ -163,12 +168,42 @@ describe('metrics of handlers', () => {
 describe('a metrics.yaml that cannot be used', () => {
   it("leaves TorchServe's metrics out, and says why in the log", async () => {
     const logger = { log: vi.fn(), warn: vi.fn(), error: vi.fn() };
-    const ask = await serve({ models: ['mlp'], logger, options: { metricsConfig: 'missing.yaml' } });
+    const ask = await serve({ models: ['mlp'], logger, options: { metricsConfig: NO_METRICS_CONFIG } });
     await ask('/predictions/mlp', input());
     const text = await textOf(ask('/metrics'));
     expect(text).not.toMatch(/^(Requests|ts_)/m);
     expect(valueOf(text, 'marline_requests_total{model="mlp",version="1.0"}')).toBe(1);
-    expect(logger.error.mock.calls.flat()).toContainEqual(expect.stringContaining('missing.yaml: ENOENT'));
+    expect(logger.error.mock.calls.flat()).toContainEqual(expect.stringContaining(NO_METRICS_CONFIG));
+  });
+});
+
+describe('the mode log', () => {
+  it("writes TorchServe's metrics as lines of the log, and leaves /metrics empty", async () => {
+    const logger = { log: vi.fn(), warn: vi.fn(), error: vi.fn() };
+    const options = { metricsMode: 'log', metricTimeInterval: 1 } as const;
+    const ask = await serve({ models: ['mlp'], logger, options });
+    await ask('/predictions/mlp', input());
+    const read = await ask('/metrics');
+    expect([read.status, await read.text()]).toEqual([200, '']);
+    const linesOf = (context: string) =>
+      logger.log.mock.calls.filter((call) => call.at(-1) === context).map((call) => String(call[0]));
+    const host = `\\|#hostname:${hostname()},`;
+    const expected = [
+      `^Requests2XX\\.Count:1\\.0\\|#Level:Host${host}timestamp:\\d+$`,
+      `^ts_inference_requests_total\\.Count:1\\.0\\|#model_name:mlp,model_version:default${host}timestamp:`,
+      `^ts_inference_latency_microseconds\\.Microseconds:[\\d.]+\\|#model_name:mlp`,
+      `^WorkerLoadTime\\.Milliseconds:\\d+\\.0\\|#WorkerName:W-\\d+-mlp_1\\.0,Level:Host`,
+      `^CPUUtilization\\.Percent:`,
+      `^DiskAvailable\\.Gigabytes:`,
+    ];
+    await vi.waitFor(() => {
+      for (const line of expected) expect(linesOf('TS_METRICS')).toContainEqual(expect.stringMatching(line));
+    });
+    expect(linesOf('MODEL_METRICS')).toContainEqual(
+      expect.stringMatching(
+        `^PredictionTime\\.ms:[\\d.]+\\|#ModelName:mlp,Level:Model${host}requestID:null,`,
+      ),
+    );
   });
 });
 
@@ -201,7 +236,7 @@ describe("the application's registry", () => {
   it('that has a metric of such a name already stops the start, and is left as it was', async () => {
     const registry = new Registry();
     new Counter({ name: 'marline_requests_total', help: 'Mine.', registers: [registry] }).inc(7);
-    new Counter({ name: 'QueueTime', help: 'Mine.', registers: [registry] });
+    new Counter({ name: 'QueueTime', help: 'Mine.', registers: [registry] }).inc();
     const refused = await serve({ models: [], options: { metricsRegistry: registry } }).catch(
       (error: unknown) => error,
     );
