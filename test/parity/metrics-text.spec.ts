@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { comparableMetrics } from './metrics-text.js';
-import { readRecords } from './recorded-server.js';
+import { readRecords, type RecordedHttp } from './recorded-server.js';
 
-const records = readRecords('metrics.jsonl').filter(({ request }) => request?.port === 'metrics');
+const records = readRecords('metrics.jsonl').filter(
+  (record) => record.kind !== 'grpc' && record.request?.port === 'metrics',
+) as RecordedHttp[];
 const textOf = (name: string) => records.find((record) => record.name === name)?.response.body ?? '';
 const recorded = textOf('all');
 
