@@ -1,10 +1,18 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import type { Device } from '#libs/inference';
+import { InferenceDocumentController, LegacyPredictionsController, type Device } from '#libs/inference';
+import { ManagementDocumentController, ModelReadinessController } from '#libs/management';
 import { MarlineModule } from '#libs/serve';
 import type { ServerConfiguration } from './configuration.js';
 
-/** The root module of the standalone server. */
-@Module({})
+/** The root module of the standalone server, with the routes that would be in the way of a host's. */
+@Module({
+  controllers: [
+    LegacyPredictionsController,
+    InferenceDocumentController,
+    ModelReadinessController,
+    ManagementDocumentController,
+  ],
+})
 class StandaloneModule {}
 
 /**

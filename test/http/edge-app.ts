@@ -13,6 +13,9 @@ import {
   type ScheduleRequest,
 } from '#libs/inference';
 import { PredictionResponder } from '../../libs/inference/src/prediction-responder.js';
+import { InvocationsController } from '../../libs/inference/src/invocations.controller.js';
+import { KServeController } from '../../libs/inference/src/kserve.controller.js';
+import { LegacyPredictionsController } from '../../libs/inference/src/legacy-predictions.controller.js';
 import { PingController } from '../../libs/inference/src/ping.controller.js';
 import { PredictionsController } from '../../libs/inference/src/predictions.controller.js';
 import { MarlineHealthIndicator } from '../../libs/serve/src/health/health.indicator.js';
@@ -23,6 +26,8 @@ export interface EdgeOptions {
   /** What the model `m` (versions 1.0 and 2.0) answers. */
   readonly predict?: (request: PredictionRequest) => Promise<PredictionAnswer>;
   readonly remainingCapacity?: number;
+  /** Names of the models of the start-up list; `m` alone when not given. */
+  readonly startup?: readonly string[];
   readonly status?: string;
   readonly guards?: readonly CanActivate[];
   readonly mount?: string;
@@ -96,7 +101,14 @@ function rootModule({
   ...model
 }: EdgeOptions): Type {
   @Module({
-    controllers: [PredictionsController, PingController, OipController],
+    controllers: [
+      PredictionsController,
+      InvocationsController,
+      KServeController,
+      LegacyPredictionsController,
+      PingController,
+      OipController,
+    ],
     providers: [
       PredictionResponder,
       { provide: ModelRegistry, useValue: registryOf(model) },
@@ -127,11 +139,12 @@ function registryOf({
   remainingCapacity = 100,
   status = 'ready',
   clientTimeoutInMills = 0,
+  startup = ['m'],
 }: EdgeOptions) {
   const runtime = (version: string) => ({
     name: 'm',
     version,
-    settings: { clientTimeoutInMills },
+    settings: { clientTimeoutInMills, envelope: '' },
     queue: () => ({ remainingCapacity, pendingRequests: 0 }),
     refuseUnread: () => new MarlineError('QUEUE_FULL', { model: 'm' }),
     status: () => ({ status, readyWorkers: status === 'ready' ? 1 : 0 }),
@@ -142,6 +155,7 @@ function registryOf({
     shuttingDown: false,
     healthy: status !== 'failed',
     names: () => ['m'],
+    all: () => startup.map((name) => ({ name, loadedAtStartup: true })),
     versions: () => [runtime('1.0'), runtime('2.0')],
     get(model: string, version = '1.0') {
       if (model !== 'm') throw new MarlineError('MODEL_NOT_FOUND', { model });

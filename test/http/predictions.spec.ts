@@ -67,9 +67,18 @@ describe('a prediction', () => {
     expect(requests.map(parametersOf)).toEqual([{ body: 'abc' }, { body: 'abc' }]);
   });
 
-  it('is not made by OPTIONS, so that a preflight runs no model', async () => {
+  it('is not made by OPTIONS, which describes the model, so that a preflight runs none', async () => {
     const requests = await serveRecorder();
-    expect((await fetch(`${edge.url}/predictions/m`, { method: 'OPTIONS' })).status).toBe(405);
+    for (const path of [
+      '/predictions/m',
+      '/explanations/m/2.0',
+      '/models/m/invoke',
+      '/v1/models/m:predict',
+    ]) {
+      const response = await fetch(edge.url + path, { method: 'OPTIONS' });
+      expect(await response.json()).toMatchObject({ info: { title: 'RESTful API for: m' } });
+    }
+    expect((await fetch(`${edge.url}/predictions/nosuch`, { method: 'OPTIONS' })).status).toBe(404);
     expect(requests).toEqual([]);
   });
 

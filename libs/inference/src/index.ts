@@ -20,11 +20,31 @@ export { Infer, Inferred } from './infer.js';
 export type { InferOptions, InferRequest, Inference } from './batching.interceptor.js';
 export { TorchServeRoutes } from './torchserve-routes.js';
 export { AccessGuard, getAccessGuardsToken } from './access.guard.js';
+export { LegacyPredictionsController } from './legacy-predictions.controller.js';
+export { InferenceDocumentController } from './inference-document.controller.js';
 export { PredictionResponder, withAskedVersion, type PredictionTarget } from './prediction-responder.js';
 export { bodyOf } from './send-answer.js';
 export { PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
 export { TorchServeExceptionFilter } from './exception.filter.js';
 export { Plane, servePlanes, usePlanes, type PlaneName } from './plane.js';
+export { RawTarget } from './raw-target.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
 export { sendBody, sendJson, sendNativeJson, tellAnswers } from './response-head.js';
 export { torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';
+export {
+  COMMON_PATHS,
+  INTERFACE_VERSION,
+  INTERNAL_ERROR,
+  ROOT_PATHS,
+  apiDocument,
+  errorContent,
+  jsonContent,
+  objectSchema,
+  pathParameter,
+  queryParameter,
+  serverDocument,
+  type ApiDocument,
+  type ApiParameter,
+  type Operation,
+  type Paths,
+} from './openapi.js';

@@ -2,6 +2,8 @@ import { Module } from '@nestjs/common';
 import { HandlerModule } from '#libs/handler';
 import { DevicePlacer, detectDevices } from './devices.js';
 import { ConfigurableModuleClass, INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
+import { InvocationsController } from './invocations.controller.js';
+import { KServeController } from './kserve.controller.js';
 import { ModelRegistry } from './model-registry.js';
 import { PingController } from './ping.controller.js';
 import { PredictionResponder } from './prediction-responder.js';
@@ -14,7 +16,7 @@ import { WorkerProvider } from './workers.js';
  */
 @Module({
   imports: [HandlerModule],
-  controllers: [PredictionsController, PingController],
+  controllers: [PredictionsController, InvocationsController, KServeController, PingController],
   providers: [
     ModelRegistry,
     PredictionResponder,

@@ -35,6 +35,8 @@ export interface ModelSettings {
   readonly runsPython: boolean;
   /** Present when one worker is several, of Python archives only. */
   readonly parallelism?: Parallelism;
+  /** TorchServe's request envelope around its handler; empty for none. */
+  readonly envelope: string;
   /** Where the workers live. */
   readonly isolation: 'thread' | 'process' | 'none';
   /** Threads of one run inside ONNX Runtime. */
@@ -141,6 +143,7 @@ export function resolveSettings(
     runsPython,
     ...(parallelism && { parallelism }),
     workerRoom: room,
+    envelope: runsPython ? options.serviceEnvelope : '',
     isolation,
     intraOpThreads: engine.intraOpThreads ?? options.intraOpThreads,
     scaleUpQueueMs: engine.scaleUpQueueMs ?? DEFAULT_SCALE_UP_QUEUE_MS,

@@ -7,7 +7,9 @@ import { ownError } from './exception.filter.js';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { ModelRegistry } from './model-registry.js';
 import { hasUnreadBodyAbove, readRawBody } from './raw-body.js';
+import { modelDocument } from './inference-document.js';
 import { deadlineOf, scheduleOf } from './request-bounds.js';
+import { sendJson } from './response-head.js';
 import { sendAnswer } from './send-answer.js';
 
 /** What a request asks for. */
@@ -17,12 +19,15 @@ export interface PredictionTarget {
   readonly version?: string;
   /** True answers without the fields that only TorchServe's routes have. */
   readonly native?: boolean;
+  /** True when the body was read already, to find the model. */
+  readonly isRead?: boolean;
   /** What the model gets; the worker may take the body over. */
   input(request: FastifyRequest, body: Buffer<ArrayBuffer>): RawInput | ProtocolInput;
 }
 
 /** A body that is not worth reading when the queue has no room for it. */
 const LARGE_BODY_BYTES = 64 * 1024;
+const READ_ALREADY = Buffer.alloc(0);
 
 /**
  * Carries an HTTP request into the registry and its answer, one or a stream of chunks, out. A client that
@@ -39,10 +44,15 @@ export class PredictionResponder {
     @Inject(INFERENCE_OPTIONS) private readonly options: InferenceOptions,
   ) {}
 
-  /** Sends the answer. Rejects with one of our errors, or with an exception of Nest's. */
+  /**
+   * Sends the answer. Rejects with one of our errors, or with an exception of Nest's. OPTIONS, which a browser sends before a
+   * request, runs no model: it is answered by TorchServe's description of it.
+   */
   async respond(target: PredictionTarget, request: FastifyRequest, reply: FastifyReply): Promise<void> {
     try {
-      await this.#answer(target, request, reply);
+      if (request.raw.method === 'OPTIONS')
+        sendJson(reply, 200, modelDocument(this.registry.get(target.model, target.version).name));
+      else await this.#answer(target, request, reply);
     } catch (error) {
       throw ownError(withAskedVersion(error, target));
     }
@@ -55,7 +65,8 @@ export class PredictionResponder {
     const { priority, tenant } = scheduleOf(request, this.options.schedule);
     if (hasUnreadBodyAbove(request, LARGE_BODY_BYTES) && runtime.queue().remainingCapacity <= 0)
       throw runtime.refuseUnread(randomUUID(), target.version);
-    const body = await readRawBody(request, this.options.maxRequestSize);
+    const body =
+      target.isRead === true ? READ_ALREADY : await readRawBody(request, this.options.maxRequestSize);
     const id = randomUUID();
     // Asked again: while the body was read, another version may have taken this one's place.
     const answer = await this.registry.get(target.model, target.version).predict({

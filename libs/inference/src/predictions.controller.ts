@@ -1,9 +1,8 @@
 import { All, Controller, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { MarlineError, type RawInput } from '#libs/common';
-import { PredictionResponder, type PredictionTarget } from './prediction-responder.js';
+import { PredictionResponder } from './prediction-responder.js';
 import { RawBody } from './raw-body.js';
-import { toHeaders, toParameters } from './request-parameters.js';
+import { RawTarget } from './raw-target.js';
 import { TorchServeRoutes } from './torchserve-routes.js';
 
 /**
@@ -37,34 +36,14 @@ interface PredictionPath {
 }
 
 // TorchServe decodes the path before it splits it, so "%2F" separates; empty segments at the end do not count.
-function targetOf({ raw, params }: FastifyRequest, explain: boolean): PredictionTarget {
-  // A preflight of a browser must never run a model.
-  if (raw.method === 'OPTIONS') throw new MarlineError('METHOD_NOT_ALLOWED');
+function targetOf({ params }: FastifyRequest, explain: boolean): RawTarget {
   const { model, version, '*': rest } = params as PredictionPath;
   if (version === undefined && !model.includes('/'))
-    return new TorchServeTarget(model, undefined, '', explain);
+    return new RawTarget(model, undefined, { explain, urlPath: '' });
   const path = [model, version, rest]
     .filter((part) => part !== undefined)
     .join('/')
     .replace(/\/+$/, '');
   const [name = '', ofVersion, ...urlPath] = path.split('/');
-  return new TorchServeTarget(name, ofVersion, urlPath.join('/'), explain);
-}
-
-class TorchServeTarget implements PredictionTarget {
-  constructor(
-    readonly model: string,
-    readonly version: string | undefined,
-    private readonly urlPath: string,
-    private readonly explain: boolean,
-  ) {}
-
-  input({ raw, headers }: FastifyRequest, body: Buffer<ArrayBuffer>): RawInput {
-    const length = headers['content-length'] === undefined ? body.byteLength : undefined;
-    return {
-      kind: 'raw',
-      headers: toHeaders(raw.rawHeaders, this.explain, this.urlPath, length),
-      parameters: toParameters(headers['content-type'], body),
-    };
-  }
+  return new RawTarget(name, ofVersion, { explain, urlPath: urlPath.join('/') });
 }

@@ -57,7 +57,7 @@ export function createPythonWorker(
     loadRequest: ({ setup: { modelName, systemProperties } }) => ({
       modelName,
       handler,
-      envelope: options.serviceEnvelope,
+      envelope: settings.envelope,
       modelDir: systemProperties.modelDir,
       batchSize: systemProperties.batchSize,
       gpuId: systemProperties.gpuId,

@@ -151,28 +151,28 @@ describe('toHeaders', () => {
 
   it("keeps the client's letter case, takes the last of repeated ones and adds TorchServe's", () => {
     const raw = ['X-Custom', 'a', 'x-custom', 'b', 'X-Custom', 'c', 'Host', 'localhost'];
-    expect(read(toHeaders(raw, true, 'x/y'))).toEqual({
+    expect(read(toHeaders(raw, { explain: true, urlPath: 'x/y' }))).toEqual({
       'X-Custom': 'c',
       'x-custom': 'b',
       Host: 'localhost',
       explain: 'True',
       url_path: 'x/y',
     });
-    expect(read(toHeaders([], false, ''))).toEqual({ explain: 'False', url_path: '' });
-    expect(read(toHeaders(['Transfer-Encoding', 'chunked'], false, '', 12))).toMatchObject({
+    expect(read(toHeaders([], { explain: false, urlPath: '' }))).toEqual({ explain: 'False', url_path: '' });
+    expect(read(toHeaders(['Transfer-Encoding', 'chunked'], {}, 12))).toMatchObject({
       'content-length': '12',
     });
   });
 
   it('does not let a client ask for an explanation by a header', () => {
-    expect(read(toHeaders(['explain', 'True', 'url_path', 'x'], false, ''))).toEqual({
+    expect(read(toHeaders(['explain', 'True', 'url_path', 'x'], { explain: false, urlPath: '' }))).toEqual({
       explain: 'False',
       url_path: '',
     });
   });
 
   it('does not let a path with line feeds add headers', () => {
-    expect(read(toHeaders([], false, 'a\nexplain\nTrue'))).toEqual({
+    expect(read(toHeaders([], { explain: false, urlPath: 'a\nexplain\nTrue' }))).toEqual({
       explain: 'False',
       url_path: 'a explain True',
     });

@@ -29,23 +29,45 @@ export function toParameters(contentType: string | undefined, body: Buffer<Array
   return [{ name: 'body', contentType: mediaType, value: body }];
 }
 
+/** The parameters in the query of a URL, each with its last value. */
+export function queryParameters(url: string): Parameter[] {
+  const start = url.indexOf('?');
+  if (start === -1) return [];
+  // TorchServe separates them by ";" as well.
+  const query = new URLSearchParams(url.slice(start + 1).replaceAll(';', '&'));
+  return [...new Map(query)].map(([name, value]) => ({
+    name,
+    contentType: '',
+    value: new Uint8Array(Buffer.from(value)),
+  }));
+}
+
+/** What a route tells the handler by headers; routes that leave one out tell nothing. */
+export interface RouteHeaders {
+  /** Whether an explanation is asked for. */
+  readonly explain?: boolean;
+  /** What stands in the path behind the version. */
+  readonly urlPath?: string;
+}
+
 /**
  * The request's headers for a handler: in the client's letter case and order, and last those that TorchServe adds
- * (`explain`, `url_path`, the length of a body that came without one). Of a repeated name the last counts, so a client cannot set these.
+ * (the length of a body that came without one, `explain`, `url_path`). Of a repeated name the last counts, so a client
+ * cannot set what the route sets.
  * @param rawHeaders names and values in turn, as Node gives them
  * @param length bytes of a body whose length the client did not say
  */
 export function toHeaders(
   rawHeaders: readonly string[],
-  explain: boolean,
-  urlPath: string,
+  { explain, urlPath }: RouteHeaders,
   length?: number,
 ): HeaderText {
-  const asked = explain ? 'explain\nTrue\nurl_path\n' : 'explain\nFalse\nurl_path\n';
-  const added = length === undefined ? asked : `content-length\n${length}\n${asked}`;
-  const own = rawHeaders.length === 0 ? added : `${rawHeaders.join('\n')}\n${added}`;
+  const lines = [...rawHeaders];
+  if (length !== undefined) lines.push('content-length', String(length));
+  if (explain !== undefined) lines.push('explain', explain ? 'True' : 'False');
   // A path can have a line feed (as %0A), and it must not become a header of its own.
-  return urlPath === '' ? own : own + urlPath.replaceAll('\n', ' ');
+  if (urlPath !== undefined) lines.push('url_path', urlPath.replaceAll('\n', ' '));
+  return lines.join('\n');
 }
 
 function mediaTypeOf(contentType = ''): string {
@@ -102,6 +124,7 @@ function unescaped(text: Buffer): Uint8Array<ArrayBuffer> {
   return bytes.slice(0, size);
 }
 
-function lastOfEach(parameters: readonly Parameter[]): Parameter[] {
+/** Of repeated names the last. */
+export function lastOfEach(parameters: readonly Parameter[]): Parameter[] {
   return [...new Map(parameters.map((parameter) => [parameter.name, parameter])).values()];
 }

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { FastifyInstance, FastifyServerOptions, RouteOptions } from 'fastify';
+import type { FastifyInstance, FastifyRequest, FastifyServerOptions, RouteOptions } from 'fastify';
 import { MarlineError } from '#libs/common';
 import { errorBody } from './exception.filter.js';
 import { planesOf, type PlaneName } from './plane.js';
@@ -40,7 +40,7 @@ export function useTorchServeErrors(fastify: FastifyInstance): void {
     paths.push({ plane: routeMarks(route.config).plane, pattern: patternOf(route) });
   });
   fastify.addHook('onRequest', (request, reply, done) => {
-    if (!request.is404) return done();
+    if (!request.is404 && !hasEmptyParameter(request)) return done();
     const planes = planesOf(request);
     const path = request.url.split('?', 1)[0] ?? '';
     const isKnown = paths.some(
@@ -64,6 +64,13 @@ function answerMalformedHttp(error: Error & { code?: string }, socket: Socket): 
     'connection: close',
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+}
+
+/** Nest takes no route for a path with an empty name in it, and answers in its own shape. */
+function hasEmptyParameter({ params }: FastifyRequest): boolean {
+  return Object.entries(params as Record<string, string>).some(
+    ([name, value]) => value === '' && name !== '*',
+  );
 }
 
 function patternOf({ url }: RouteOptions): RegExp {

@@ -1,7 +1,8 @@
-import { Controller, Delete, Get, Post, Put, Req, Res } from '@nestjs/common';
+import { Controller, Delete, Get, Options, Post, Put, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError } from '#libs/common';
-import { RawBody, TorchServeRoutes, readRawBody, sendJson } from '#libs/inference';
+import { ModelRegistry, RawBody, TorchServeRoutes, readRawBody, sendJson } from '#libs/inference';
+import { modelManagementDocument } from './management-document.js';
 import { ModelOperations, type Outcome } from './model-operations.js';
 import type { ParameterSource } from './models.dto.js';
 
@@ -20,7 +21,10 @@ const MAX_BODY_BYTES = 64 * 1024;
 @Controller('models')
 @TorchServeRoutes('management')
 export class ModelsController {
-  constructor(private readonly operations: ModelOperations) {}
+  constructor(
+    private readonly operations: ModelOperations,
+    private readonly registry: ModelRegistry,
+  ) {}
 
   /** Registers a model. */
   @Post()
@@ -55,6 +59,13 @@ export class ModelsController {
     // As TorchServe does wherever a worker had a say.
     const reason = described.customized ? '' : undefined;
     sendJson(reply, 200, described.versions, reason);
+  }
+
+  /** TorchServe's document of how a model is managed. */
+  @Options([':model', ':model/:version'])
+  document(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    const { model, version } = request.params as ModelPath;
+    sendJson(reply, 200, modelManagementDocument(this.registry.get(model, version).name));
   }
 
   /** Changes the number of workers. */

@@ -7,8 +7,10 @@ import {
   Plane,
   PredictionResponder,
   RawBody,
+  RawTarget,
   protocolMetadata,
   sendNativeJson,
+  type PredictionTarget,
 } from '#libs/inference';
 import { MarlineHealthIndicator } from '../health/health.indicator.js';
 import { OipExceptionFilter } from './oip.filter.js';
@@ -18,6 +20,9 @@ interface ModelPath {
   readonly model: string;
   readonly version?: string;
 }
+
+/** TorchServe's service envelope for this protocol. */
+const ENVELOPE = 'kservev2';
 
 /**
  * The open inference protocol (v2): infer with tensors as JSON or as bytes, and what a client asks before. The tensors go to
@@ -34,12 +39,19 @@ export class OipController {
     private readonly health: MarlineHealthIndicator,
   ) {}
 
-  /** Answers with the tensors that the model makes of those in the body. */
+  /**
+   * Answers with the tensors that the model makes of those in the body. A Python handler with TorchServe's envelope for this protocol gets
+   * the body from that envelope instead.
+   */
   @Post(['models/:model/infer', 'models/:model/versions/:version/infer'])
   @RawBody()
-  infer(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+  async infer(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
-    return this.responder.respond({ model, version, native: true, input: protocolInput }, request, reply);
+    const target: PredictionTarget =
+      this.registry.get(model, version).settings.envelope === ENVELOPE
+        ? new RawTarget(model, version, { explain: false })
+        : { model, version, native: true, input: protocolInput };
+    await this.responder.respond(target, request, reply);
   }
 
   /** What this server is and what of the protocol's extensions it has. */
