@@ -117,6 +117,10 @@ describe('loadConfiguration', () => {
       '"statsd" is none of prometheus, log, legacy (metrics_mode, from the command line)',
     ],
     [{ metric_time_interval: '0' }, '"0" is not a whole number from 1 up (metric_time_interval'],
+    [
+      { cors_allowed_origin: 'a\r\nset-cookie: b' },
+      'has characters that no header may have (cors_allowed_origin',
+    ],
     [{ model_store: 'nodir' }, '--model-store directory not found: nodir'],
     [{ model_store: '' }, 'Missing mandatory parameter --model-store'],
   ])('refuses %o', (commandLine, message) => {

@@ -93,6 +93,9 @@ const SETTINGS = {
   sequenceIdHeader: text('ts_header_key_sequence_id', undefined, defaults.sequenceIdHeader),
   sequenceStartHeader: text('ts_header_key_sequence_start', undefined, defaults.sequenceStartHeader),
   sequenceEndHeader: text('ts_header_key_sequence_end', undefined, defaults.sequenceEndHeader),
+  corsAllowedOrigin: header('cors_allowed_origin', 'CORS allowed origin'),
+  corsAllowedMethods: header('cors_allowed_methods', 'CORS allowed methods'),
+  corsAllowedHeaders: header('cors_allowed_headers', 'CORS allowed headers'),
   enableModelApi: flag('enable_model_api', 'Model API enabled', false),
   enableMetricsApi: flag('enable_metrics_api', 'Metrics API enabled', true),
   metricsMode: oneOf('metrics_mode', 'Metrics mode', ['prometheus', 'log', 'legacy']),
@@ -294,6 +297,15 @@ function oneOf<Value extends string>(key: string, label: string, values: readonl
     throw invalid(`"${value}" is none of ${values.join(', ')}`);
   };
   return { key, label, default: String(values[0]), parse };
+}
+
+/** A text that goes out as the value of a field of HTTP. */
+function header(key: string, label: string): Setting<string> {
+  const parse = (value: string) => {
+    if (/^[\t\x20-\x7e]*$/.test(value)) return value;
+    throw invalid(`"${value}" has characters that no header may have`);
+  };
+  return { key, label, default: '', parse };
 }
 
 function list(key: string, label: string): Setting<readonly string[]> {

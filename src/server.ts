@@ -13,6 +13,7 @@ import {
 import type { GrpcPlane } from '#libs/grpc';
 import { sameAddress, type ListenAddress } from './address.js';
 import type { ServerConfiguration } from './configuration.js';
+import { useCors } from './cors.js';
 import { GrpcListeners } from './grpc-listeners.js';
 import { checkAddress, closeListener, listen } from './listener.js';
 import { standaloneModule } from './standalone.module.js';
@@ -63,6 +64,7 @@ export async function startServer(
   });
   const fastify = adapter.getInstance();
   usePlanes(fastify, []);
+  useCors(fastify, configuration);
   useTorchServeErrors(fastify);
   const listeners = bindings.map((binding) => ({ ...binding, server: servePlanes(fastify, binding.planes) }));
   // Fastify runs this hook after Nest drained and before Nest ends the workers.

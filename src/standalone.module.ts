@@ -1,17 +1,13 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { InferenceDocumentController, LegacyPredictionsController, type Device } from '#libs/inference';
-import { ManagementDocumentController, ModelReadinessController } from '#libs/management';
+import { LegacyPredictionsController, type Device } from '#libs/inference';
+import { ModelReadinessController } from '#libs/management';
 import { MarlineModule } from '#libs/serve';
+import { ApiDescriptionController } from './api-description.controller.js';
 import type { ServerConfiguration } from './configuration.js';
 
 /** The root module of the standalone server, with the routes that would be in the way of a host's. */
 @Module({
-  controllers: [
-    LegacyPredictionsController,
-    InferenceDocumentController,
-    ModelReadinessController,
-    ManagementDocumentController,
-  ],
+  controllers: [LegacyPredictionsController, ApiDescriptionController, ModelReadinessController],
 })
 class StandaloneModule {}
 

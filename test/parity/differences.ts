@@ -11,6 +11,7 @@ const MAIN = 'management-main';
 const INFERENCE = 'inference-main';
 const GRPC = 'grpc-main';
 const NO_WORKER = 'inference-noworker';
+const SINGLE = 'errors-single';
 const within = (run: string, ...names: string[]) => names.map((name) => `${run}/${name}`);
 
 /**
@@ -147,6 +148,28 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
+    reason: 'On one port for all, versions can be described, scaled and unregistered, too.',
+    records: within(
+      SINGLE,
+      'single-get-models_echo_1.0',
+      'single-put-models_echo_1.0',
+      'single-delete-models_echo_1.0',
+    ),
+  },
+  {
+    reason:
+      "On one port for all, /v1/models/{m} is the predictions'; /v2/models/{m}/ready tells whether a model is ready.",
+    records: within(SINGLE, 'single-get-v1_models_echo'),
+  },
+  {
+    reason: 'Metrics are not served by this version.',
+    notYet: true,
+    records: [
+      ...within('errors-cors', 'cors-metrics'),
+      ...within(SINGLE, 'single-get-metrics', 'single-get-metrics_x'),
+    ],
+  },
+  {
     reason: 'HEAD is answered like GET without a body, as HTTP asks for.',
     records: within(MAIN, 'models-head'),
   },
@@ -169,6 +192,7 @@ export const DIFFERENCES: readonly Difference[] = [
     records: [
       ...within(MAIN, 'workflows-list'),
       ...within('management-noapi', 'workflow-register'),
+      ...within(SINGLE, 'single-get-workflows'),
       ...within(INFERENCE, 'wfpredict-unknown', 'wfpredict-version', 'wfpredict-options'),
     ],
   },
@@ -186,14 +210,6 @@ export const DIFFERENCES: readonly Difference[] = [
     reason:
       "metrics_mode is prometheus unless the configuration says otherwise; TorchServe's is log, and its /metrics is empty then.",
     records: within('metrics-log', 'get-metrics', 'get-metrics-filter'),
-  },
-  {
-    reason: 'CORS headers are not configurable in this version: the cors_allowed keys have no effect.',
-    notYet: true,
-    records: [
-      ...within('management-envvars', 'list', 'describe', 'register'),
-      ...within('management-envvars-off', 'list'),
-    ],
   },
   {
     reason:

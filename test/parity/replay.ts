@@ -18,8 +18,8 @@ export const RECORD_FILES: readonly RecordFile[] = [
   { file: 'inference.jsonl' },
   {
     file: 'errors.jsonl',
-    runs: ['errors-small', 'errors-queue', 'errors-direct'],
-    leftOut: 'malformed HTTP, CORS, one port for all, the heap of a JVM: no handler takes part in them',
+    runs: ['errors-small', 'errors-queue', 'errors-direct', 'errors-cors', 'errors-single'],
+    leftOut: 'malformed HTTP and the heap of a JVM: no handler takes part in them',
   },
   { file: 'management.jsonl' },
   { file: 'grpc.jsonl' },

@@ -21,21 +21,19 @@ export type { InferOptions, InferRequest, Inference } from './batching.intercept
 export { TorchServeRoutes } from './torchserve-routes.js';
 export { AccessGuard, getAccessGuardsToken } from './access.guard.js';
 export { LegacyPredictionsController } from './legacy-predictions.controller.js';
-export { InferenceDocumentController } from './inference-document.controller.js';
+export { INFERENCE_PATHS } from './inference-document.js';
 export { PredictionResponder, withAskedVersion, type PredictionTarget } from './prediction-responder.js';
 export { bodyOf } from './send-answer.js';
 export { PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
 export { TorchServeExceptionFilter } from './exception.filter.js';
-export { Plane, servePlanes, usePlanes, type PlaneName } from './plane.js';
+export { Plane, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawTarget } from './raw-target.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
 export { sendBody, sendJson, sendNativeJson, tellAnswers } from './response-head.js';
 export { torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';
 export {
-  COMMON_PATHS,
   INTERFACE_VERSION,
   INTERNAL_ERROR,
-  ROOT_PATHS,
   apiDocument,
   errorContent,
   jsonContent,

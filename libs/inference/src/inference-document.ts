@@ -1,17 +1,15 @@
 import {
-  COMMON_PATHS,
   INTERNAL_ERROR,
-  ROOT_PATHS,
   anyContent,
   apiDocument,
   errorContent,
   jsonContent,
   objectSchema,
   pathParameter,
-  serverDocument,
   type ApiDocument,
   type ApiParameter,
   type Operation,
+  type Paths,
 } from './openapi.js';
 
 const MODEL = pathParameter('model_name', 'The name of the model.');
@@ -44,8 +42,7 @@ function prediction(
 const ofDefault = prediction('Asks the default version of a model.', 'predictions', [MODEL]);
 
 /** What TorchServe's inference port serves. */
-export const INFERENCE_DOCUMENT: ApiDocument = serverDocument({
-  ...ROOT_PATHS,
+export const INFERENCE_PATHS: Paths = {
   '/ping': {
     get: {
       description: 'Whether the server is healthy.',
@@ -60,8 +57,7 @@ export const INFERENCE_DOCUMENT: ApiDocument = serverDocument({
   '/predictions/{model_name}/{model_version}': {
     post: prediction('Asks a version of a model.', 'version_predictions', [MODEL, VERSION]),
   },
-  ...COMMON_PATHS,
-});
+};
 
 /** How one model is asked; its first path lacks a letter, as in TorchServe. */
 export function modelDocument(name: string): ApiDocument {

@@ -53,10 +53,11 @@ export function apiDocument(info: ApiDocument['info'], paths: Paths): ApiDocumen
   return { openapi: '3.0.1', info, paths };
 }
 
-/** The document of all that a port serves. */
+/** The document of a port: these paths, and those that TorchServe lists for all its ports. */
 export function serverDocument(paths: Paths): ApiDocument {
   const description = "Marline serves models with TorchServe's interface.";
-  return apiDocument({ title: 'TorchServe APIs', description, version: INTERFACE_VERSION }, paths);
+  const info = { title: 'TorchServe APIs', description, version: INTERFACE_VERSION };
+  return apiDocument(info, { ...ROOT_PATHS, ...paths, ...COMMON_PATHS });
 }
 
 export function pathParameter(name: string, description: string): ApiParameter {
@@ -142,11 +143,9 @@ const METRICS_OPERATION: Operation = {
   },
 };
 
-/** How a document is asked for: at the root of a port. */
-export const ROOT_PATHS: Paths = { '/': { options: documentOperation('apiDescription') } };
+const ROOT_PATHS: Paths = { '/': { options: documentOperation('apiDescription') } };
 
-/** What TorchServe lists last in the documents of all its ports. */
-export const COMMON_PATHS: Paths = {
+const COMMON_PATHS: Paths = {
   '/api-description': { get: { ...documentOperation('api-description'), deprecated: true } },
   '/metrics': { get: METRICS_OPERATION },
 };

@@ -1,14 +1,11 @@
 import {
-  COMMON_PATHS,
   INTERFACE_VERSION,
   INTERNAL_ERROR,
-  ROOT_PATHS,
   apiDocument,
   errorContent,
   jsonContent,
   pathParameter,
   queryParameter,
-  serverDocument,
   type ApiDocument,
   type ApiParameter,
   type Operation,
@@ -154,12 +151,10 @@ const MODEL_PATHS: Paths = {
 };
 
 /** What TorchServe's management port serves. */
-export const MANAGEMENT_DOCUMENT: ApiDocument = serverDocument({
-  ...ROOT_PATHS,
+export const MANAGEMENT_PATHS: Paths = {
   '/models': { get: LIST, post: REGISTER },
   ...MODEL_PATHS,
-  ...COMMON_PATHS,
-});
+};
 
 /** How one model is managed. */
 export function modelManagementDocument(name: string): ApiDocument {
