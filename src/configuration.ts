@@ -12,6 +12,8 @@ export type Origin = 'environment' | 'command line' | 'file' | 'default';
 interface Setting<T> {
   /** The key in `config.properties`, TorchServe's where it has one; the environment variables are `TS_` and `MARLINE_` with the key in capitals. */
   readonly key: string;
+  /** TorchServe's variable, where it is not `TS_` and the key. */
+  readonly variable?: string;
   /** What the start-up output calls it; without one it is not shown. */
   readonly label?: string;
   readonly default: string;
@@ -115,7 +117,11 @@ const SETTINGS = {
     'Metric reporting interval (s)',
     defaults.metricTimeInterval,
   ),
-  disableTokenAuthorization: flag('disable_token_authorization', undefined, false),
+  disableTokenAuthorization: flag('disable_token_authorization', 'Token authorization disabled', false),
+  tokenExpirationMin: {
+    ...positiveNumber('token_expiration_min', 'Token expiration (min)', 60),
+    variable: 'TS_TOKEN_EXPIRATION_TIME_MIN',
+  },
 };
 
 type Settings = typeof SETTINGS;
@@ -129,6 +135,8 @@ export interface ServerConfiguration extends SettingValues {
   /** The configuration file that was read, as it was named. */
   readonly file: string | undefined;
   readonly origins: Readonly<Record<SettingName, Origin>>;
+  /** Where relative paths start from, and where the server leaves its own files. */
+  readonly directory: string;
   /** Keys of the file that this version gives no effect, in the order of the file. */
   readonly ignoredKeys: readonly string[];
   /** Those of them that TorchServe does not have either. */
@@ -170,6 +178,7 @@ export function loadConfiguration(sources: ConfigurationSources): ServerConfigur
     metricsConfig: values.metricsConfig && resolve(sources.directory, values.metricsConfig),
     file,
     origins,
+    directory: sources.directory,
     ignoredKeys,
     unknownKeys: ignoredKeys.filter((key) => !isTorchServeKey(key)),
   };
@@ -216,7 +225,7 @@ interface Candidate {
 }
 
 function lookUp(
-  { key, default: raw }: Setting<unknown>,
+  { key, variable = `TS_${key.toUpperCase()}`, default: raw }: Setting<unknown>,
   { environment, commandLine }: ConfigurationSources,
   file: string | undefined,
   properties: ReadonlyMap<string, string>,
@@ -226,8 +235,8 @@ function lookUp(
   const candidates: readonly Candidate[] = [
     {
       origin: 'environment',
-      source: `TS_${capitals}`,
-      raw: allowed ? environment[`TS_${capitals}`] : undefined,
+      source: variable,
+      raw: allowed ? environment[variable] : undefined,
     },
     { origin: 'command line', source: 'the command line', raw: commandLine[key] },
     { origin: 'file', source: String(file), raw: properties.get(key) },
@@ -322,6 +331,15 @@ function integer(key: string, label: string, byDefault: number, least = 1): Sett
     const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
     if (number >= least) return number;
     throw invalid(`"${value}" is not a whole number from ${least} up`);
+  };
+  return { key, label, default: String(byDefault), parse };
+}
+
+function positiveNumber(key: string, label: string, byDefault: number): Setting<number> {
+  const parse = (value: string) => {
+    const number = /^\d+(\.\d+)?$/.test(value) ? Number(value) : 0;
+    if (number > 0) return number;
+    throw invalid(`"${value}" is not a number above 0`);
   };
   return { key, label, default: String(byDefault), parse };
 }

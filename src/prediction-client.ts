@@ -8,6 +8,8 @@ export interface PredictionTarget {
   readonly model: string;
   /** The default version unless given. */
   readonly version?: string;
+  /** The key of the inference API, where the server asks for one. */
+  readonly token?: string;
 }
 
 /** What the server answered, whatever its status. */
@@ -55,7 +57,10 @@ export async function predict(target: PredictionTarget, payload: Payload): Promi
   try {
     const response = await fetch(predictionUrl(target), {
       method: 'POST',
-      headers: { 'content-type': payload.contentType },
+      headers: {
+        'content-type': payload.contentType,
+        ...(target.token !== undefined && { authorization: `Bearer ${target.token}` }),
+      },
       body: payload.body,
     });
     const body = Buffer.from(await response.arrayBuffer());

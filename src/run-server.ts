@@ -5,7 +5,7 @@ import { detectDevices, type Device } from '#libs/inference';
 import { formatAddress, formatHost, isLoopback, type ListenAddress } from './address.js';
 import type { Terminal } from './commands/predict.js';
 import { describeConfiguration, type ServerConfiguration } from './configuration.js';
-import { startServer, type RunningServer } from './server.js';
+import { keyFileOf, startServer, type RunningServer } from './server.js';
 import { StandaloneLogger } from './standalone-logger.js';
 
 const API_NAMES = { inference: 'Inference', management: 'Management', metrics: 'Metrics' } as const;
@@ -56,7 +56,8 @@ function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
     logger.warn(`These keys of ${file} have no effect: ${ignoredKeys.join(', ')}.${unknown}`);
   }
   if (!disableTokenAuthorization) {
-    logger.log('This version has no token authorization: whoever reaches an address may use its API.');
+    logger.log(`Every API but metrics asks for its key, which stands in ${keyFileOf(configuration)}.`);
+    return;
   }
   const grpcManagement = {
     host: configuration.grpcManagementAddress,
@@ -65,7 +66,7 @@ function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
   for (const reachable of [managementAddress, grpcManagement].filter((each) => !isLoopback(each))) {
     const address = reachable === grpcManagement ? formatHost(reachable) : formatAddress(reachable);
     logger.warn(
-      `${address}: other machines can reach the management API and change what is served. Bind it to 127.0.0.1.`,
+      `${address}: other machines can reach the management API and change what is served. Bind it to 127.0.0.1, or use tokens.`,
     );
   }
 }

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import { join } from 'node:path';
 import type { LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -17,6 +18,8 @@ import { useCors } from './cors.js';
 import { GrpcListeners } from './grpc-listeners.js';
 import { checkAddress, closeListener, listen } from './listener.js';
 import { standaloneModule } from './standalone.module.js';
+import { askForTokens } from './tokens/token.guard.js';
+import { TokenKeys } from './tokens/token-keys.js';
 
 /** A server that answers. */
 export interface RunningServer {
@@ -45,7 +48,8 @@ const FLUSH_MS = 2_000;
 /**
  * Starts the standalone server: one application behind up to three listeners for HTTP and two for gRPC. The start-up models are registered when it
  * resolves; their workers may still be starting.
- * @throws MarlineError `OPTIONS_INVALID` when an address cannot be bound; nothing is left running then
+ * @throws MarlineError `OPTIONS_INVALID` when an address cannot be bound or the key file cannot be written; nothing is left
+ *   running then
  */
 export async function startServer(
   configuration: ServerConfiguration,
@@ -57,7 +61,9 @@ export async function startServer(
   const grpc = await GrpcListeners.prepare(configuration);
   const bodyLimit = configuration.maxRequestSize;
   const adapter = new FastifyAdapter({ ...torchServeServerOptions(), bodyLimit });
-  const module = standaloneModule(configuration, devices, grpc === undefined ? [] : [grpc.module()]);
+  const keys = tokenKeysOf(configuration);
+  const doors = grpc === undefined ? [] : [grpc.module()];
+  const module = standaloneModule(configuration, devices, doors, keys);
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
     logger,
     abortOnError: false,
@@ -65,6 +71,7 @@ export async function startServer(
   const fastify = adapter.getInstance();
   usePlanes(fastify, []);
   useCors(fastify, configuration);
+  if (keys !== undefined) askForTokens(fastify, keys);
   useTorchServeErrors(fastify);
   const listeners = bindings.map((binding) => ({ ...binding, server: servePlanes(fastify, binding.planes) }));
   // Fastify runs this hook after Nest drained and before Nest ends the workers.
@@ -79,6 +86,18 @@ export async function startServer(
     await app.close();
     throw error;
   }
+}
+
+function tokenKeysOf(configuration: ServerConfiguration): TokenKeys | undefined {
+  const { disableTokenAuthorization, tokenExpirationMin: expirationMin } = configuration;
+  return disableTokenAuthorization
+    ? undefined
+    : new TokenKeys({ file: keyFileOf(configuration), expirationMin });
+}
+
+/** Where the server leaves its keys. */
+export function keyFileOf({ directory }: ServerConfiguration): string {
+  return join(directory, 'key_file.json');
 }
 
 function bindingsOf(configuration: ServerConfiguration): readonly Binding[] {

@@ -4,6 +4,9 @@ import { ModelReadinessController } from '#libs/management';
 import { MarlineModule } from '#libs/serve';
 import { ApiDescriptionController } from './api-description.controller.js';
 import type { ServerConfiguration } from './configuration.js';
+import { TokenController } from './tokens/token.controller.js';
+import { TokenGuard } from './tokens/token.guard.js';
+import { TokenKeys } from './tokens/token-keys.js';
 
 /** The root module of the standalone server, with the routes that would be in the way of a host's. */
 @Module({
@@ -14,20 +17,32 @@ class StandaloneModule {}
 /**
  * MarlineModule, with the management routes that have a port of their own here, and what else has one.
  * @param doors such as the gRPC services
+ * @param keys what every request must have one of; nobody is asked without
  */
 export function standaloneModule(
   configuration: ServerConfiguration,
   devices: readonly Device[],
   doors: readonly DynamicModule[],
+  keys: TokenKeys | undefined,
 ): DynamicModule {
-  return { module: StandaloneModule, imports: [marlineModule(configuration, devices), ...doors] };
+  const tokens = keys && {
+    controllers: [TokenController],
+    providers: [{ provide: TokenKeys, useValue: keys }],
+  };
+  const marline = marlineModule(configuration, devices, keys);
+  return { module: StandaloneModule, imports: [marline, ...doors], ...tokens };
 }
 
-function marlineModule(configuration: ServerConfiguration, devices: readonly Device[]): DynamicModule {
+function marlineModule(
+  configuration: ServerConfiguration,
+  devices: readonly Device[],
+  keys: TokenKeys | undefined,
+): DynamicModule {
   return MarlineModule.forRoot({
     management: true,
     metrics: configuration.enableMetricsApi,
     devices,
+    guards: keys === undefined ? [] : [new TokenGuard(keys)],
     modelStore: configuration.modelStore,
     loadModels: configuration.loadModels,
     cacheDir: configuration.cacheDir,

@@ -16,6 +16,7 @@ interface PredictOptions {
   readonly model: string;
   readonly version?: string;
   readonly url: string;
+  readonly token?: string;
   readonly input: string;
   readonly concurrency: number;
   readonly json: boolean;
@@ -53,6 +54,7 @@ export function predictCommand(terminal: Terminal = process): Command {
       parseUrl,
       'http://127.0.0.1:8080',
     )
+    .option('--token <key>', 'the inference key in key_file.json of a server that asks for tokens')
     .option('--input <name>', 'the input of the model that a NumPy array is for', 'input')
     .option('--concurrency <n>', 'requests under way at a time', parseCount, 4)
     .option('--json', 'write JSON lines for a single file too', false)

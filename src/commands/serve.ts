@@ -35,7 +35,10 @@ export function serveCommand(terminal: Terminal = process): Command {
       'the Python of archives with Python handlers (marline doctor says what it lacks)',
     )
     .option('--enable-model-api', 'let the management API register and unregister models')
-    .option('--dt, --disable-token-auth', 'for scripts made for TorchServe: this version asks for no tokens')
+    .option(
+      '--dt, --disable-token-auth',
+      'ask nobody for tokens; without it requests need the keys of key_file.json',
+    )
     .option(
       '--ncs, --no-config-snapshots',
       'for scripts made for TorchServe: this version writes no snapshots',

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer } from '../../src/server.js';
 import { GrpcClient, type GrpcAnswer, type RecordedCall } from '../support/grpc-client.js';
+import { KeyPlaceholders } from './key-placeholders.js';
 import {
   exchange,
   parseResponse,
@@ -132,6 +133,8 @@ export async function startRecorded(config: string, python?: string): Promise<Re
     commandLine: {
       model_store: paths.MODEL_STORE,
       cache_dir: join(folder, 'cache'),
+      disable_token_authorization:
+        recorded.args?.includes('--disable-token-auth') === true ? 'true' : undefined,
       enable_model_api: recorded.args?.includes('--enable-model-api') === true ? 'true' : undefined,
       python,
       grpc_inference_port: '0',
@@ -139,6 +142,12 @@ export async function startRecorded(config: string, python?: string): Promise<Re
     },
   });
   const server = await startServer(configuration, [], false);
+  const keys = new KeyPlaceholders(join(folder, 'key_file.json'));
+
+  const withKeys = <Call extends Pick<RecordedCall, 'metadata'>>(call: Call): Call => {
+    const metadata = call.metadata?.map(([name, value]) => [name, keys.fill(value)] as const);
+    return { ...call, ...(metadata && { metadata }) };
+  };
 
   if (server.grpc === undefined) throw new Error('The packages of gRPC are not installed.');
   const grpc = new GrpcClient(server.grpc.inference.port, server.grpc.management.port);
@@ -148,15 +157,19 @@ export async function startRecorded(config: string, python?: string): Promise<Re
     if (address === undefined || !('port' in address))
       throw new Error(`The server has no ${request.port} port.`);
     const limitMs = response?.noResponse === true ? SILENCE_MS : undefined;
-    const { text } = await exchange(address.port, bytesOf(request, paths), 'latin1', limitMs);
+    const headers = request.headers?.map(([name, value]) => [name, keys.fill(value)] as const);
+    const bytes = bytesOf({ ...request, ...(headers && { headers }) }, paths);
+    const { text } = await exchange(address.port, bytes, 'latin1', limitMs);
     const answer = parseResponse(text);
     return { ...answer, body: scrub(answer.body, paths) };
   }
 
   async function untilReady(record: RecordedHttp): Promise<void> {
     const giveUpAt = performance.now() + READY_LIMIT_MS;
+    const headers = [HOST, ...(record.request.headers ?? [])];
+    const step = { ...record, request: { ...record.request, headers } };
     for (;;) {
-      const { status, body } = await replay(record);
+      const { status, body } = await replay(step);
       if (status === 200 && allReady(body)) return;
       if (performance.now() > giveUpAt) throw new Error(`${record.run}/${record.name} never came: ${body}`);
       await sleep(READY_POLL_MS);
@@ -177,7 +190,9 @@ export async function startRecorded(config: string, python?: string): Promise<Re
             const limitMs = CALL_DEADLINES_MS[record.name];
             answers.set(
               record,
-              record.kind === 'grpc' ? await grpc.call(record.request, limitMs) : await replay(record),
+              record.kind === 'grpc'
+                ? await grpc.call(withKeys(record.request), limitMs)
+                : await replay(record),
             );
           }),
         );

@@ -25,6 +25,7 @@ export const RECORD_FILES: readonly RecordFile[] = [
   { file: 'grpc.jsonl' },
   { file: 'metrics.jsonl' },
   { file: 'kserve.jsonl' },
+  { file: 'auth.jsonl' },
 ];
 
 /** How an answer stands to the recorded one. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
@@ -35,6 +35,39 @@ describe('gRPC of the standalone server', () => {
         code: status.PERMISSION_DENIED,
         details: 'Model API disabled\norg.pytorch.serve.archive.model.ModelException',
       });
+    } finally {
+      client.close();
+      expect(await server.stop()).toBe(0);
+    }
+  });
+
+  it('asks for the key of each service, for streams of requests, too', async () => {
+    const server = await serve({ MARLINE_DISABLE_TOKEN_AUTHORIZATION: 'false' }).started();
+    const client = new GrpcClient(portOf(server, 'Inference'), portOf(server, 'Management'));
+    const keys = JSON.parse(readFileSync(join(folder, 'key_file.json'), 'utf8')) as Record<
+      string,
+      { key: string }
+    >;
+    const withKey = (name: string) => ({
+      metadata: [['authorization', `Bearer ${keys[name]?.key}`]] as const,
+    });
+    const request = { model_name: 'nosuch' };
+    const calls = [
+      [inferenceCall('Ping', {}), 'inference', 'management'],
+      [inferenceCall('Predictions', request), 'inference', 'API'],
+      [inferenceCall('StreamPredictions2', request), 'inference', 'management'],
+      [managementCall('ListModels', { limit: 1 }), 'management', 'inference'],
+      [managementCall('RegisterModel', { url: 'a.mar' }), 'management', 'inference'],
+    ] as const;
+    try {
+      for (const [call, right, wrong] of calls) {
+        for (const refused of [call, { ...call, ...withKey(wrong) }])
+          expect(await client.call(refused)).toMatchObject({
+            code: status.PERMISSION_DENIED,
+            details: 'Token Authorization failed. Token either incorrect, expired, or not provided correctly',
+          });
+        expect((await client.call({ ...call, ...withKey(right) })).details).not.toContain('Token');
+      }
     } finally {
       client.close();
       expect(await server.stop()).toBe(0);

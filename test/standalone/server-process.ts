@@ -4,11 +4,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-/** Addresses on free ports of this machine, for {@link MarlineProcess}. */
+/** Addresses on free ports of this machine, where nobody is asked for tokens, for {@link MarlineProcess}. */
 export const FREE_PORTS = {
   MARLINE_INFERENCE_ADDRESS: 'http://127.0.0.1:0',
   MARLINE_MANAGEMENT_ADDRESS: 'http://127.0.0.1:0',
   MARLINE_METRICS_ADDRESS: 'http://127.0.0.1:0',
+  MARLINE_DISABLE_TOKEN_AUTHORIZATION: 'true',
 };
 
 /** They lose against all else that says where gRPC listens. */

@@ -27,6 +27,7 @@ beforeAll(async () => {
     'inference_address=http://127.0.0.1:0',
     'management_address=http://127.0.0.1:0',
     'metrics_address=http://127.0.0.1:0',
+    'disable_token_authorization=true',
     'load_models=all',
     'default_workers_per_model=1',
     'netty_client_threads=4',

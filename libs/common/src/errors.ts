@@ -71,6 +71,13 @@ const KINDS = {
     'Requested method is not allowed, please refer to API document.',
   ),
 
+  TOKEN_REFUSED: kind(
+    400,
+    'PERMISSION_DENIED',
+    'InvalidKeyException',
+    (d) => `Token ${d['asked']} failed. Token either incorrect, expired, or not provided correctly`,
+  ),
+
   MODEL_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelNotFoundException', (d) => `Model not found: ${d['model']}`),
   MODEL_VERSION_NOT_FOUND: kind(404, 'NOT_FOUND', 'ModelVersionNotFoundException', (d) =>
     String(d['reason'] ?? `Model version: ${d['version']} does not exist for model: ${d['model']}`),

@@ -1,8 +1,8 @@
 import { UseFilters, UseGuards, applyDecorators } from '@nestjs/common';
-import { AccessGuard } from '#libs/inference';
+import { AccessGuard, Plane, type PlaneName } from '#libs/inference';
 import { GrpcExceptionFilter } from './grpc-exception.filter.js';
 
 /** What every controller of a service carries: the fixed guard, which asks the configured ones, and the statuses of our errors. */
-export function GrpcRoutes(): ClassDecorator {
-  return applyDecorators(UseGuards(AccessGuard), UseFilters(GrpcExceptionFilter));
+export function GrpcRoutes(plane: PlaneName): ClassDecorator {
+  return applyDecorators(Plane(plane), UseGuards(AccessGuard), UseFilters(GrpcExceptionFilter));
 }

@@ -62,7 +62,9 @@ export function grpcErrorOf(thrown: unknown, style: ErrorStyle): GrpcError {
   const refused = refusalOf(thrown);
   if (refused !== undefined) return refused;
   const error = toMarlineError(thrown);
-  if (style === 'plain') return { code: status[error.grpcStatus], details: error.message };
+  // As with other guards, there is no class of Java behind the words.
+  if (style === 'plain' || error.code === 'TOKEN_REFUSED')
+    return { code: status[error.grpcStatus], details: error.message };
   const { code, message, className } = torchServeErrorOf(error, style);
   return { code, details: `${message}\n${className}` };
 }

@@ -22,7 +22,7 @@ const SERVICE = 'org.pytorch.serve.grpc.inference.InferenceAPIsService';
 
 /** TorchServe's inference service: what `/ping` and `/predictions` are over HTTP. */
 @Controller()
-@GrpcRoutes()
+@GrpcRoutes('inference')
 export class InferenceApisController {
   constructor(
     private readonly registry: ModelRegistry,

@@ -21,7 +21,7 @@ const SERVICE = 'org.pytorch.serve.grpc.management.ManagementAPIsService';
 
 /** TorchServe's management service: {@link ModelOperations} over gRPC. A number that is not positive counts as not given. */
 @Controller()
-@GrpcRoutes()
+@GrpcRoutes('management')
 export class ManagementApisController {
   constructor(private readonly operations: ModelOperations) {}
 

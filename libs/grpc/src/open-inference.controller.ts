@@ -23,7 +23,7 @@ const SERVICE = 'GRPCInferenceService';
  * JSON, in TorchServe's way.
  */
 @Controller()
-@GrpcRoutes()
+@GrpcRoutes('inference')
 export class OpenInferenceController {
   constructor(
     private readonly registry: ModelRegistry,

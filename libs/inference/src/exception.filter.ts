@@ -26,13 +26,18 @@ export class TorchServeExceptionFilter implements ExceptionFilter<MarlineError> 
   /** The answer itself, for routes that give another one. */
   protected answer(reply: FastifyReply, error: MarlineError): void {
     if (error.code === 'PAYLOAD_TOO_LARGE') sendBareStatus(reply, error.status);
-    else sendJson(reply, error.status, errorBody(error));
+    else sendError(reply, error);
   }
 }
 
 /** What a handler of ours threw as one of our errors; Nest's own exceptions stay what they are. */
 export function ownError(error: unknown): Error {
   return error instanceof HttpException ? error : toMarlineError(error);
+}
+
+/** Sends an error in TorchServe's shape. */
+export function sendError(reply: FastifyReply, error: MarlineError): void {
+  sendJson(reply, error.status, errorBody(error));
 }
 
 /** TorchServe's error body; when workers did not start, also `cause`: why. */

@@ -25,10 +25,11 @@ export { INFERENCE_PATHS } from './inference-document.js';
 export { PredictionResponder, withAskedVersion, type PredictionTarget } from './prediction-responder.js';
 export { bodyOf } from './send-answer.js';
 export { PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
-export { TorchServeExceptionFilter } from './exception.filter.js';
+export { TorchServeExceptionFilter, sendError } from './exception.filter.js';
 export { Plane, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawTarget } from './raw-target.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
+export { planeOf } from './route-marks.js';
 export { sendBody, sendJson, sendNativeJson, tellAnswers } from './response-head.js';
 export { torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';
 export {

@@ -17,6 +17,11 @@ export function markRoute(method: object, marks: RouteMarks): void {
   RouteConfig({ marline: merged })(method as never);
 }
 
+/** The port that serves what a controller's method answers; `undefined` when it was not said. */
+export function planeOf(method: object): PlaneName | undefined {
+  return marksOf.get(method)?.plane;
+}
+
 /** The marks of a Fastify route, as its `onRoute` hook sees them. */
 export function routeMarks(config: unknown): RouteMarks {
   return (config as { marline?: RouteMarks } | undefined)?.marline ?? {};

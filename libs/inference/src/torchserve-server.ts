@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyRequest, FastifyServerOptions, RouteOptions } from 'fastify';
 import { MarlineError } from '#libs/common';
-import { errorBody } from './exception.filter.js';
+import { errorBody, sendError } from './exception.filter.js';
 import { planesOf, type PlaneName } from './plane.js';
-import { closeConnectionsOnError, sendJson } from './response-head.js';
+import { closeConnectionsOnError } from './response-head.js';
 import { routeMarks } from './route-marks.js';
 
 /** Longest time that a client may take to send its request; Fastify's own default is no limit. */
@@ -24,7 +24,7 @@ export function torchServeServerOptions() {
       const error = new MarlineError('BAD_REQUEST', {
         reason: 'The path of the request is too long or wrongly percent-encoded.',
       });
-      sendJson(reply, error.status, errorBody(error));
+      sendError(reply, error);
     },
   } satisfies FastifyServerOptions;
 }
@@ -47,7 +47,7 @@ export function useTorchServeErrors(fastify: FastifyInstance): void {
       ({ plane, pattern }) => (plane === undefined || planes.includes(plane)) && pattern.test(path),
     );
     const error = new MarlineError(isKnown ? 'METHOD_NOT_ALLOWED' : 'RESOURCE_NOT_FOUND');
-    sendJson(reply, error.status, errorBody(error));
+    sendError(reply, error);
   });
 }
 

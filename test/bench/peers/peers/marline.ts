@@ -27,6 +27,7 @@ export function marlineCommand(
     grpc_inference_port: 0,
     grpc_management_port: 0,
     cache_dir: `${folder}/cache`,
+    disable_token_authorization: true,
     default_workers_per_model: 2,
     ...properties,
   });
