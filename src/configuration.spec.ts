@@ -157,12 +157,19 @@ describe('loadConfiguration', () => {
     expect(load('')).toMatchObject({ metricsMode: 'prometheus', metricsConfig: '', metricTimeInterval: 60 });
   });
 
-  it('lists the keys without effect and tells unknown ones apart', () => {
-    const configuration = load(
-      'netty_client_threads=4\njob_queue_size=7\ninference_adress=http://127.0.0.1:1',
-    );
-    expect(configuration.ignoredKeys).toEqual(['netty_client_threads', 'inference_adress']);
-    expect(configuration.unknownKeys).toEqual(['inference_adress']);
+  it('lists the keys without effect with the reason, and tells unknown ones apart', () => {
+    const configuration = load('vmargs=-Xmx1g\njob_queue_size=7\ninference_adress=http://127.0.0.1:1');
+    expect(configuration.ignoredKeys).toEqual([
+      { key: 'vmargs', reason: 'there is no Java here' },
+      { key: 'inference_adress', reason: undefined },
+    ]);
+  });
+
+  it('reads the settings of single versions, and refuses what is none', () => {
+    const models = { echo: { '1.0': { batchSize: 4 } } };
+    expect(load(`models=${JSON.stringify(models, null, 2).replaceAll('\n', '\\\n')}`).models).toEqual(models);
+    for (const wrong of ['{broken', '[]', '1'])
+      expect(() => load(`models=${wrong}`)).toThrow('is not a JSON object (models');
   });
 
   it('reads an address without port as TorchServe does, and IPv6 hosts', () => {

@@ -1,10 +1,10 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { MarlineError, messageOf } from '#libs/common';
-import { MarlineOptions } from '#libs/serve';
+import { MarlineOptions, type ModelOverrides } from '#libs/serve';
 import { formatAddress, parseAddress, type ListenAddress } from './address.js';
 import { parseProperties, type Environment } from './config-properties.js';
-import { isTorchServeKey } from './torchserve-keys.js';
+import { reasonWithoutEffect } from './torchserve-keys.js';
 
 /** Where a value came from, the strongest first (TorchServe's precedence). */
 export type Origin = 'environment' | 'command line' | 'file' | 'default';
@@ -45,6 +45,7 @@ const SETTINGS = {
   certificateFile: text('certificate_file'),
   modelStore: text('model_store', 'Model store'),
   loadModels: list('load_models', 'Initial models'),
+  models: json('models', 'Model settings'),
   cacheDir: text('cache_dir', 'Cache folder', defaults.cacheDir),
   defaultWorkersPerModel: integer(
     'default_workers_per_model',
@@ -137,10 +138,15 @@ export interface ServerConfiguration extends SettingValues {
   readonly origins: Readonly<Record<SettingName, Origin>>;
   /** Where relative paths start from, and where the server leaves its own files. */
   readonly directory: string;
-  /** Keys of the file that this version gives no effect, in the order of the file. */
-  readonly ignoredKeys: readonly string[];
-  /** Those of them that TorchServe does not have either. */
-  readonly unknownKeys: readonly string[];
+  /** Keys of the file that have no effect here, in the order of the file, each with the reason. */
+  readonly ignoredKeys: readonly IgnoredKey[];
+}
+
+/** A key of the file without effect. */
+export interface IgnoredKey {
+  readonly key: string;
+  /** Why; `undefined` for a key that TorchServe does not know either. */
+  readonly reason: string | undefined;
 }
 
 /** What the configuration is made of. */
@@ -179,8 +185,7 @@ export function loadConfiguration(sources: ConfigurationSources): ServerConfigur
     file,
     origins,
     directory: sources.directory,
-    ignoredKeys,
-    unknownKeys: ignoredKeys.filter((key) => !isTorchServeKey(key)),
+    ignoredKeys: ignoredKeys.map((key) => ({ key, reason: reasonWithoutEffect(key) })),
   };
 }
 
@@ -277,7 +282,8 @@ function formatValue(value: SettingValues[SettingName]): string {
   if (value === undefined) return 'all';
   if (value === '') return 'none';
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.join(', ');
-  return typeof value === 'object' ? formatAddress(value as ListenAddress) : String(value);
+  if (typeof value !== 'object') return String(value);
+  return 'port' in value ? formatAddress(value as ListenAddress) : Object.keys(value).join(', ') || 'none';
 }
 
 function address(key: string, label: string, port: number, portless = port): Setting<ListenAddress> {
@@ -306,6 +312,25 @@ function oneOf<Value extends string>(key: string, label: string, values: readonl
     throw invalid(`"${value}" is none of ${values.join(', ')}`);
   };
   return { key, label, default: String(values[0]), parse };
+}
+
+/** A JSON object; TorchServe has no variable for those. */
+function json(key: string, label: string): Setting<ModelOverrides> {
+  const parse = (value: string) => {
+    const parsed = parseJson(value);
+    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
+      return parsed as ModelOverrides;
+    throw invalid(`${JSON.stringify(value.slice(0, 100))} is not a JSON object`);
+  };
+  return { key, label, default: '{}', parse };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A text that goes out as the value of a field of HTTP. */

@@ -50,11 +50,9 @@ function introduction(devices: readonly Device[]): string {
 }
 
 function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
-  const { file, ignoredKeys, unknownKeys, managementAddress, disableTokenAuthorization } = configuration;
-  if (ignoredKeys.length > 0) {
-    const unknown = unknownKeys.length > 0 ? ` Unknown, perhaps misspelt: ${unknownKeys.join(', ')}.` : '';
-    logger.warn(`These keys of ${file} have no effect: ${ignoredKeys.join(', ')}.${unknown}`);
-  }
+  const { file, ignoredKeys, managementAddress, disableTokenAuthorization } = configuration;
+  for (const { key, reason } of ignoredKeys)
+    logger.warn(`${key} in ${file} has no effect: ${reason ?? 'it is unknown, perhaps misspelt'}.`);
   if (!disableTokenAuthorization) {
     logger.log(`Every API but metrics asks for its key, which stands in ${keyFileOf(configuration)}.`);
     return;

@@ -45,6 +45,7 @@ function marlineModule(
     guards: keys === undefined ? [] : [new TokenGuard(keys)],
     modelStore: configuration.modelStore,
     loadModels: configuration.loadModels,
+    models: configuration.models,
     cacheDir: configuration.cacheDir,
     defaultWorkersPerModel: configuration.defaultWorkersPerModel,
     jobQueueSize: configuration.jobQueueSize,

@@ -217,11 +217,6 @@ export const DIFFERENCES: readonly Difference[] = [
     records: within(MAIN, 'scale-bad-handler'),
   },
   {
-    reason: 'The key "models" of config.properties has no effect in this version.',
-    notYet: true,
-    records: within('management-models-json', 'describe-echo', 'describe-misc', 'describe-echo-2'),
-  },
-  {
     reason:
       "metrics_mode is prometheus unless the configuration says otherwise; TorchServe's is log, and its /metrics is empty then.",
     records: within('metrics-log', 'get-metrics', 'get-metrics-filter'),

@@ -140,7 +140,7 @@ describe('the standalone server', () => {
     expect(server.output).toContain('Inference address: http://127.0.0.1:0 (file)');
     expect(server.output).toContain('(command line)');
     expect(server.output).toContain(
-      'have no effect: netty_client_threads, inference_adress. Unknown, perhaps misspelt: inference_adress.',
+      'inference_adress in config.properties has no effect: it is unknown, perhaps misspelt.',
     );
     expect(server.output.match(/API bind to: http:\/\/127\.0\.0\.1:\d+/g)).toHaveLength(3);
   });

@@ -36,6 +36,7 @@ export async function openRegistry(
   const filled: InferenceOptions = {
     cacheDir,
     loadModels: [],
+    models: {},
     defaultWorkersPerModel: 0,
     jobQueueSize: 100,
     defaultResponseTimeout: 60,

@@ -8,6 +8,7 @@ export type { RequestSchedule, ScheduleRequest } from './request-bounds.js';
 export type { ModelSettings, RegisterRequest } from './model-settings.js';
 export { InferenceModule } from './inference.module.js';
 export { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
+export type { ModelOverrides, VersionOverrides } from './version-overrides.js';
 export { ModelRegistry } from './model-registry.js';
 export { ModelRuntime, type ModelStatus, type WorkerInfo } from './model-runtime.js';
 export { detectDevices, deviceName, type Device } from './devices.js';

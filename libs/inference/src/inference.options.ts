@@ -2,6 +2,7 @@ import { ConfigurableModuleBuilder } from '@nestjs/common';
 import type { InferenceObserver } from '#libs/common';
 import type { Device } from './devices.js';
 import type { ScheduleRequest } from './request-bounds.js';
+import type { ModelOverrides } from './version-overrides.js';
 
 /** What the inference library needs to know; every value is filled, the façade's options give the defaults. */
 export interface InferenceOptions {
@@ -9,6 +10,8 @@ export interface InferenceOptions {
   readonly cacheDir: string;
   /** Start-up models: `[name=]file` each, or `all`. */
   readonly loadModels: readonly string[];
+  /** Settings of single versions. */
+  readonly models: ModelOverrides;
   /** Workers of a model that does not say; 0 means: none at registration, one per device (or core) at start-up. */
   readonly defaultWorkersPerModel: number;
   /** Requests that may wait per model version. */

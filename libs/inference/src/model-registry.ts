@@ -20,6 +20,7 @@ import { modelFile } from './model-file.js';
 import type { RuntimeHost, RuntimeModel } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
 import { namesWorkers, resolveSettings, type RegisterRequest } from './model-settings.js';
+import { overridesOf } from './version-overrides.js';
 import { WorkerProvider } from './workers.js';
 
 /** What {@link ModelRegistry.replace} did. */
@@ -306,10 +307,12 @@ export class ModelRegistry
     if (this.#models.get(name)?.versions.has(version) === true) {
       throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
     }
-    const plan = this.handlers.plan(archive, { handler: request.handler, runtime: request.runtime });
+    const overrides = overridesOf(this.options.models, name, version);
+    const runtime = overrides.runtimeType ?? request.runtime;
+    const plan = this.handlers.plan(archive, { handler: request.handler, runtime });
     const devices = this.workers.inventory(plan.runs === 'python');
     const machine = { devices, cores: availableParallelism() };
-    const settings = resolveSettings(request, archive, this.options, machine, plan.runs);
+    const settings = resolveSettings(request, archive, this.options, machine, plan.runs, overrides);
     checkIsolation(settings, plan, archive);
     return { name, version, settings, plan };
   }

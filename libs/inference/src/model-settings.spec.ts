@@ -3,6 +3,7 @@ import { parseModelConfig, type ModelArchive } from '#libs/archive';
 import type { Device } from './devices.js';
 import type { InferenceOptions } from './inference.options.js';
 import { learnsBatchSizes, resolveSettings, withWorkers, type RegisterRequest } from './model-settings.js';
+import type { VersionOverrides } from './version-overrides.js';
 
 const options = {
   defaultWorkersPerModel: 0,
@@ -21,6 +22,7 @@ function settings(
   yaml: string,
   request: Partial<RegisterRequest> = {},
   machine: { gpus?: number; cores?: number; defaultWorkersPerModel?: number } = {},
+  overrides: VersionOverrides = {},
 ) {
   const { gpus = 0, cores = 2, defaultWorkersPerModel = 0 } = machine;
   const archive = {
@@ -32,6 +34,8 @@ function settings(
     archive,
     { ...options, defaultWorkersPerModel },
     { devices: inventory(gpus), cores },
+    'worker',
+    overrides,
   );
 }
 
@@ -71,6 +75,34 @@ describe('settings in force', () => {
     expect(of('host')).toMatchObject({ warnings: [expect.stringContaining('the application')] });
     expect(of('python').warnings.at(-1)).toContain('asyncCommunication');
     expect([of('host').stateful, of('python').stateful]).toEqual([undefined, undefined]);
+  });
+
+  it('come from the configuration where the archive, and for batches the call, leave them open', () => {
+    const said = { minWorkers: 1, maxWorkers: 3, batchSize: 4, maxBatchDelay: 20, responseTimeout: 7 };
+    const at = (yaml: string, request: Partial<RegisterRequest> = {}) => settings(yaml, request, {}, said);
+    expect(at('')).toMatchObject({
+      batchSize: 4,
+      maxBatchDelay: 20,
+      waitsForBatch: true,
+      responseTimeout: 7,
+      startupTimeout: 70,
+      minWorkers: 0,
+    });
+    expect(at('', { atStartup: true })).toMatchObject({ minWorkers: 1, maxWorkers: 3 });
+    expect(at('', { batchSize: 2, maxBatchDelay: 0, responseTimeout: 5 })).toMatchObject({
+      batchSize: 2,
+      maxBatchDelay: 0,
+      responseTimeout: 7,
+    });
+    expect(at('batchSize: 8\nminWorkers: 2\nmaxWorkers: 2', { atStartup: true })).toMatchObject({
+      batchSize: 8,
+      responseTimeout: 120,
+      minWorkers: 2,
+      maxWorkers: 2,
+    });
+    expect(settings('', { atStartup: true }, { cores: 4 }, { maxWorkers: 3 })).toMatchObject({
+      minWorkers: 4,
+    });
   });
 
   it('of time-outs come from the file as soon as there is one, else from the call', () => {

@@ -6,6 +6,7 @@ import type { InferenceOptions } from './inference.options.js';
 import { parallelismOf, parallelWorkers, type Parallelism } from './parallelism.js';
 import { placementOf, type Placement } from './placement.js';
 import { statefulSettings, type StatefulSettings } from './stateful-settings.js';
+import type { VersionOverrides } from './version-overrides.js';
 
 /** The settings of one model version that are in force. Names and units are TorchServe's, as describe shows them. */
 export interface ModelSettings {
@@ -96,6 +97,7 @@ const DEFAULT_SCALE_DOWN_IDLE_S = 60;
  * The settings in force, by TorchServe's priorities: for batches the call wins over the file; for workers
  * and time-outs the file wins as soon as there is one, and its time-outs are 120 s when it does not say.
  * @param runs who serves the archive
+ * @param overrides what the configuration says of this version
  * @throws MarlineError `BAD_REQUEST` for more workers than one version may have and for sequences without an end, `DEVICE_UNAVAILABLE`
  */
 export function resolveSettings(
@@ -104,6 +106,7 @@ export function resolveSettings(
   options: InferenceOptions,
   machine: Machine,
   runs: HandlerPlan['runs'] = 'worker',
+  overrides: VersionOverrides = {},
 ): ModelSettings {
   const runsPython = runs === 'python';
   const { config, manifest } = archive;
@@ -118,25 +121,30 @@ export function resolveSettings(
   // Python has a process of its own, whatever is asked for.
   const isolation = runsPython ? 'process' : (engine.isolation ?? 'thread');
   const hasFile = Object.keys(config.raw).length > 0;
-  const batchDelay = request.maxBatchDelay ?? (config.maxBatchDelay === 0 ? undefined : config.maxBatchDelay);
+  const configDelay = config.maxBatchDelay === 0 ? undefined : config.maxBatchDelay;
+  const batchDelay = request.maxBatchDelay ?? configDelay ?? overrides.maxBatchDelay;
   return {
-    ...within(room, withinIsolation(isolation, workerRange(request, config, options, machine, placement))),
+    ...within(
+      room,
+      withinIsolation(isolation, workerRange(request, config, options, machine, placement, overrides)),
+    ),
     batchSize:
       request.batchSize ??
       config.batchSize ??
+      overrides.batchSize ??
       (config.engine.batching === 'adaptive' ? LARGEST_LEARNED_BATCH : 1),
     maxBatchDelay: batchDelay ?? DEFAULT_BATCH_DELAY_MS,
     waitsForBatch: batchDelay !== undefined,
     responseTimeout: hasFile
       ? (config.responseTimeout ?? 120)
-      : (request.responseTimeout ?? options.defaultResponseTimeout),
+      : (overrides.responseTimeout ?? request.responseTimeout ?? options.defaultResponseTimeout),
     startupTimeout: hasFile
       ? (config.startupTimeout ?? 120)
-      : (request.startupTimeout ?? options.defaultStartupTimeout),
+      : (overrides.startupTimeout ?? request.startupTimeout ?? options.defaultStartupTimeout),
     maxRetryTimeoutInSec: config.maxRetryTimeoutInSec ?? DEFAULT_RETRY_WINDOW_S,
     clientTimeoutInMills: config.clientTimeoutInMills ?? 0,
     jobQueueSize: config.jobQueueSize || options.jobQueueSize,
-    runtime: request.runtime ?? manifest.runtime ?? 'python',
+    runtime: overrides.runtimeType ?? request.runtime ?? manifest.runtime ?? 'python',
     deviceType: placement.deviceType,
     deviceIds: placement.deviceIds,
     placement,
@@ -189,7 +197,7 @@ export function namesWorkers({ initialWorkers }: RegisterRequest, config: ModelC
   return initialWorkers !== undefined || config.engine.instancesPerDevice !== undefined || hasRange(config);
 }
 
-function hasRange({ minWorkers = 0, maxWorkers = 0 }: ModelConfig): boolean {
+function hasRange({ minWorkers = 0, maxWorkers = 0 }: Partial<WorkerRange>): boolean {
   return minWorkers > 0 && minWorkers <= maxWorkers;
 }
 
@@ -199,9 +207,12 @@ function workerRange(
   options: InferenceOptions,
   { devices, cores }: Machine,
   placement: Placement,
+  overrides: VersionOverrides,
 ): WorkerRange {
   const { minWorkers = 0, maxWorkers = 0, engine } = config;
   if (hasRange(config)) return workersBetween(minWorkers, maxWorkers);
+  if (request.atStartup === true && hasRange(overrides))
+    return workersBetween(overrides.minWorkers ?? 0, overrides.maxWorkers ?? 0);
   const gpus = devices.filter(({ kind }) => kind === 'gpu').length;
   const perDevice = (engine.instancesPerDevice ?? 0) * (placement.devices?.length ?? 0);
   const atStartup = request.atStartup === true ? gpus || cores : 0;

@@ -15,7 +15,7 @@ export interface EffectiveOptions {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-const NOT_FROM_ENVIRONMENT = ['devices', 'observer', 'schedule', 'metricsRegistry'];
+const NOT_FROM_ENVIRONMENT = ['models', 'devices', 'observer', 'schedule', 'metricsRegistry'];
 const LARGEST_TYPO = 3;
 
 /**

@@ -25,6 +25,7 @@ export {
   type InferOptions,
   type InferRequest,
   type Inference,
+  type ModelOverrides,
   type ModelRuntime,
   type ModelSettings,
   type ModelStatus,
@@ -36,6 +37,7 @@ export {
   type RequestSchedule,
   type ScheduleRequest,
   type SequenceStep,
+  type VersionOverrides,
   type WorkerInfo,
 } from '#libs/inference';
 export {

@@ -26,7 +26,12 @@ import {
 } from 'class-validator';
 import type { Registry } from 'prom-client';
 import { InferenceObserver } from '#libs/common';
-import { defaultMemoryBudgetMb, type Device, type ScheduleRequest } from '#libs/inference';
+import {
+  defaultMemoryBudgetMb,
+  type Device,
+  type ModelOverrides,
+  type ScheduleRequest,
+} from '#libs/inference';
 import type { MetricsMode } from './metrics/torchserve-metrics.js';
 
 /** What is wrong, with the value; `fix` says what to give instead. */
@@ -79,7 +84,7 @@ function HeaderName(): PropertyDecorator {
 /**
  * The values of `MarlineModule.forRoot`, each with its default. Every one may also come from the environment as
  * `MARLINE_` and its name in capitals (`jobQueueSize` → `MARLINE_JOB_QUEUE_SIZE`, lists separated by commas), except
- * `devices`, `observer`, `schedule` and `metricsRegistry`; an option wins over the environment.
+ * `models`, `devices`, `observer`, `schedule` and `metricsRegistry`; an option wins over the environment.
  * @publicApi
  */
 export class MarlineOptions {
@@ -91,6 +96,10 @@ export class MarlineOptions {
   /** Archives of the model store to load at start: `file.mar` or `name=file.mar` each, or `['all']`. None by default. */
   @ArchiveNames()
   loadModels: readonly string[] = [];
+
+  /** Settings of single versions, by name and version, for what their archives leave open: TorchServe's key `models`. None by default. */
+  @IsObject(say('give an object of names, of versions, of settings.'))
+  models: ModelOverrides = {};
 
   /** Folder for unpacked archives and optimised weights; processes may share it. A private folder of the system's temporary one by default. */
   @Folder()
