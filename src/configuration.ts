@@ -14,12 +14,15 @@ interface Setting<T> {
   readonly key: string;
   /** TorchServe's variable, where it is not `TS_` and the key. */
   readonly variable?: string;
+  /** The key that lets TorchServe's variable count, where it is not `enable_envvars_config`. */
+  readonly permittedBy?: string;
   /** What the start-up output calls it; without one it is not shown. */
   readonly label?: string;
   readonly default: string;
   readonly parse: (text: string) => T;
 }
 
+const ENVIRONMENT_KEY = 'enable_envvars_config';
 const defaults = new MarlineOptions();
 
 const SETTINGS = {
@@ -45,6 +48,7 @@ const SETTINGS = {
   certificateFile: text('certificate_file'),
   modelStore: text('model_store', 'Model store'),
   loadModels: list('load_models', 'Initial models'),
+  allowedUrls: { ...list('allowed_urls', 'Allowed urls'), permittedBy: 'use_env_allowed_urls' },
   models: json('models', 'Model settings'),
   cacheDir: text('cache_dir', 'Cache folder', defaults.cacheDir),
   defaultWorkersPerModel: integer(
@@ -230,13 +234,18 @@ interface Candidate {
 }
 
 function lookUp(
-  { key, variable = `TS_${key.toUpperCase()}`, default: raw }: Setting<unknown>,
+  {
+    key,
+    variable = `TS_${key.toUpperCase()}`,
+    permittedBy = ENVIRONMENT_KEY,
+    default: raw,
+  }: Setting<unknown>,
   { environment, commandLine }: ConfigurationSources,
   file: string | undefined,
   properties: ReadonlyMap<string, string>,
 ): Candidate {
   const capitals = key.toUpperCase();
-  const allowed = properties.get('enable_envvars_config')?.toLowerCase() === 'true';
+  const allowed = properties.get(permittedBy)?.toLowerCase() === 'true';
   const candidates: readonly Candidate[] = [
     {
       origin: 'environment',
@@ -275,7 +284,12 @@ function checkModelStore(modelStore: string, origin: Origin, directory: string):
 }
 
 function isUsed(key: string): boolean {
-  return key === 'enable_envvars_config' || Object.values(SETTINGS).some((setting) => setting.key === key);
+  return (
+    key === ENVIRONMENT_KEY ||
+    Object.values<Setting<unknown>>(SETTINGS).some(
+      (setting) => setting.key === key || setting.permittedBy === key,
+    )
+  );
 }
 
 function formatValue(value: SettingValues[SettingName]): string {

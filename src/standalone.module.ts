@@ -45,6 +45,7 @@ function marlineModule(
     guards: keys === undefined ? [] : [new TokenGuard(keys)],
     modelStore: configuration.modelStore,
     loadModels: configuration.loadModels,
+    allowedUrls: configuration.allowedUrls,
     models: configuration.models,
     cacheDir: configuration.cacheDir,
     defaultWorkersPerModel: configuration.defaultWorkersPerModel,

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer } from '../../src/server.js';
 import { GrpcClient, type GrpcAnswer, type RecordedCall } from '../support/grpc-client.js';
+import { startArchiveHost } from './archive-host.js';
 import { KeyPlaceholders } from './key-placeholders.js';
 import {
   exchange,
@@ -90,8 +91,12 @@ export interface RecordedServer {
 
 const goldens = new URL('goldens/', import.meta.url);
 const store = fileURLToPath(new URL('../fixtures/torchserve-store/', import.meta.url));
-// Nothing listens there: remote archives are refused before anybody is asked for them.
-const NO_WEB_SERVER = '9';
+/**
+ * Without the key TorchServe allows everything; ours must be told. The hosts are named in full, because theirs are addresses of this machine,
+ * or none at all.
+ */
+const ALLOWED_URLS =
+  'file://.*,http://127.0.0.1:${WEB_PORT}/.*,http://127.0.0.1:18098/.*,http://nosuch.invalid/.*';
 /** What the clients of some recorded calls allowed, by name. */
 const CALL_DEADLINES_MS: Readonly<Record<string, number>> = { deadline: 500 };
 const READY_LIMIT_MS = 60_000;
@@ -109,11 +114,12 @@ export function readRecords(file: string): Recorded[] {
 /** @param python the interpreter of archives with Python handlers */
 export async function startRecorded(config: string, python?: string): Promise<RecordedServer> {
   const folder = mkdtempSync(join(tmpdir(), 'marline-parity-'));
+  const host = await startArchiveHost(store);
   const paths = {
     MODEL_STORE: join(folder, 'store'),
     LAB: join(folder, 'lab'),
     RUN: folder,
-    WEB_PORT: NO_WEB_SERVER,
+    WEB_PORT: String(host.port),
   };
   cpSync(store, paths.MODEL_STORE, { recursive: true });
   mkdirSync(join(paths.LAB, 'files'), { recursive: true });
@@ -125,7 +131,9 @@ export async function startRecorded(config: string, python?: string): Promise<Re
   // Two planes on one port stay so: both get the port 0, and with it one listener.
   const filled = (text: string) =>
     fill(text, { ...paths, INFERENCE_PORT: '0', MANAGEMENT_PORT: '0', METRICS_PORT: '0' });
-  const properties = Object.entries(recorded.properties).map(([key, value]) => `${key}=${filled(value)}`);
+  const properties = Object.entries({ allowed_urls: ALLOWED_URLS, ...recorded.properties }).map(
+    ([key, value]) => `${key}=${filled(value)}`,
+  );
   writeFileSync(join(folder, 'config.properties'), properties.join('\n'));
   const configuration = loadConfiguration({
     directory: folder,
@@ -202,6 +210,7 @@ export async function startRecorded(config: string, python?: string): Promise<Re
     async close() {
       grpc.close();
       await server.close();
+      await host.close();
       rmSync(folder, { recursive: true });
     },
   };

@@ -1,21 +1,29 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, isAbsolute, join, resolve, sep } from 'node:path';
 import { MarlineError, isMarlineError } from '#libs/common';
+import { AllowedUrls } from './allowed-urls.js';
+import { unsafe } from './archive-errors.js';
 import { DEFAULT_ARCHIVE_LIMITS, type ArchiveLimits } from './archive-limits.js';
 import { ContentCache, type HeldContent } from './content-cache.js';
+import { Downloads } from './downloads.js';
 import { defaultModelName } from './manifest.js';
 import { inspectArchive, readManifest, unpackArchive } from './mar-reader.js';
 import type { ModelArchive } from './model-archive.js';
 import { readModelConfig } from './model-config.js';
+import { fetchArchive, isRemote } from './remote-archive.js';
 
 export interface ArchiveOptions {
   /** The operator's folder of archives; without it nothing can be opened. */
   readonly modelStore?: string;
   /** Where archives are unpacked; belongs to this server's user alone. Processes of one machine may share it. */
   readonly cacheDir: string;
+  /** From where else archives may come: see {@link AllowedUrls}. From nowhere by default. */
+  readonly allowedUrls?: readonly string[];
   /** What differs from {@link DEFAULT_ARCHIVE_LIMITS}. */
   readonly limits?: Partial<ArchiveLimits>;
 }
+
+type UnpackedArchive = HeldContent & { readonly sha256: string };
 
 /** Part of every folder's key: a change in how archives are unpacked must not meet what an older version left behind. */
 const LAYOUT = 'v1';
@@ -32,33 +40,51 @@ export class ModelStore {
   private readonly root?: string;
   private readonly limits: ArchiveLimits;
   private readonly cache: ContentCache;
+  private readonly allowed: AllowedUrls;
+  private readonly downloads: Downloads;
 
-  constructor({ modelStore, cacheDir, limits }: ArchiveOptions) {
+  /** @throws MarlineError `OPTIONS_INVALID` for an allowed URL that is none */
+  constructor({ modelStore, cacheDir, allowedUrls = [], limits }: ArchiveOptions) {
     if (modelStore !== undefined && modelStore !== '') this.root = resolve(modelStore);
     this.limits = { ...DEFAULT_ARCHIVE_LIMITS, ...limits };
     this.cache = new ContentCache(join(resolve(cacheDir), 'archives'));
+    this.allowed = new AllowedUrls(allowedUrls);
+    this.downloads = new Downloads(join(resolve(cacheDir), 'downloads'));
   }
 
   /**
-   * Opens a file or folder of the store. `url` is a path relative to it, or an absolute one inside it. Remote sources are refused.
+   * Opens a file or folder of the store, or an archive that {@link ArchiveOptions.allowedUrls} allows. `url` is a path relative to the store,
+   * or an absolute one inside it, or a URL.
    * The archive is held until {@link ModelArchive.release}; a failure leaves nothing behind.
-   * @throws MarlineError `ARCHIVE_URL_REFUSED`, `ARCHIVE_NOT_FOUND`, `ARCHIVE_INVALID`, `ARCHIVE_UNSAFE`
+   * @throws MarlineError `ARCHIVE_URL_REFUSED`, `ARCHIVE_NOT_FOUND`, `ARCHIVE_DOWNLOAD_FAILED`, `ARCHIVE_INVALID`, `ARCHIVE_UNSAFE`
    */
   async open(url: string): Promise<ModelArchive> {
-    const path = await this.locate(url);
-    const held = await this.unpack(url, path);
+    this.check(url);
+    if (!isRemote(url)) return this.read(url, await this.unpack(url, await this.locate(url)), true);
+    return this.downloads.within(async (folder) => {
+      const found = await fetchArchive(url, this.allowed, folder, this.limits.archiveBytes);
+      return this.read(url, await this.unpack(url, found.path, found.pins), found.trusted, found.name);
+    });
+  }
+
+  private async read(
+    url: string,
+    held: UnpackedArchive,
+    trusted: boolean,
+    name = url,
+  ): Promise<ModelArchive> {
     const { dir, sha256 } = held;
     try {
       const manifest = await readManifest(dir);
       const config = await readModelConfig(dir, manifest);
       return {
         url,
-        defaultName: defaultModelName(url),
+        defaultName: defaultModelName(name),
         dir,
         sha256,
         manifest,
         config,
-        trusted: true,
+        trusted,
         release: () => held.release(),
       };
     } catch (error) {
@@ -87,13 +113,16 @@ export class ModelStore {
   }
 
   /** Removes what dead processes left behind in the cache; call it once at start. */
-  sweep(): Promise<void> {
-    return this.cache.sweep();
+  async sweep(): Promise<void> {
+    await this.downloads.sweep();
+    await this.cache.sweep();
   }
 
-  private async unpack(url: string, path: string): Promise<HeldContent & { readonly sha256: string }> {
+  private async unpack(url: string, path: string, pins: readonly string[] = []): Promise<UnpackedArchive> {
     try {
       const source = await inspectArchive(path, this.limits);
+      if (pins.some((pin) => pin !== source.sha256))
+        throw unsafe(`Its sha256 is ${source.sha256}, not the one that was asked for.`);
       const key = `${LAYOUT}-${source.kind}-${source.sha256}`;
       const held = await this.cache.acquire(key, (staging) => unpackArchive(source, staging, this.limits));
       return { dir: held.dir, sha256: source.sha256, release: () => held.release() };
@@ -102,11 +131,13 @@ export class ModelStore {
     }
   }
 
-  private async locate(url: string): Promise<string> {
-    if (this.root === undefined) throw refused('Model store has not been configured.');
+  private check(url: string): void {
     if (url === '') throw refused('empty url');
     if (url.includes('..')) throw refused(`Relative path is not allowed in url: ${url}`);
-    if (/^(https?|file):\/\//i.test(url)) throw refused(`Given URL ${url} does not match any allowed URL(s)`);
+  }
+
+  private async locate(url: string): Promise<string> {
+    if (this.root === undefined) throw refused('Model store has not been configured.');
     for (const path of await candidates(this.root, url)) {
       if (await exists(path)) return path;
     }

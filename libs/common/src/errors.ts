@@ -102,6 +102,12 @@ const KINDS = {
     (d) => `Model not found at: ${d['url']}`,
   ),
   ARCHIVE_URL_REFUSED: kind(404, 'PERMISSION_DENIED', 'ModelNotFoundException', reason),
+  ARCHIVE_DOWNLOAD_FAILED: kind(
+    400,
+    'FAILED_PRECONDITION',
+    'DownloadArchiveException',
+    (d) => `Failed to download archive from: ${d['url']}`,
+  ),
   ARCHIVE_INVALID: kind(400, 'INVALID_ARGUMENT', 'InvalidModelException', reason),
   ARCHIVE_UNSAFE: kind(500, 'INVALID_ARGUMENT', 'InternalServerException', reason),
   PACK_FAILED: kind(400, 'INVALID_ARGUMENT', 'ModelArchiverError', reason),

@@ -9,7 +9,7 @@ import {
   type OnModuleDestroy,
 } from '@nestjs/common';
 import { ModelStore, validateManifest, type ModelArchive } from '#libs/archive';
-import { MarlineError, messageOf, systemClock, toMarlineError } from '#libs/common';
+import { MarlineError, isMarlineError, messageOf, systemClock, toMarlineError } from '#libs/common';
 import { HandlerRegistry } from '#libs/handler';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { LoggingObserver } from './logging-observer.js';
@@ -256,10 +256,21 @@ export class ModelRegistry
     await runtime.close(this.options.drainTimeoutMs);
   }
 
+  /** Why a download failed is for the log: the caller must not learn what answers in the server's network. */
+  async #fetch(url: string): Promise<ModelArchive> {
+    try {
+      return await this.store.open(url);
+    } catch (error) {
+      if (isMarlineError(error) && error.code === 'ARCHIVE_DOWNLOAD_FAILED')
+        this.#logger.warn(`${error.message}: ${messageOf(error.cause)}`);
+      throw error;
+    }
+  }
+
   /** Makes a version of an archive and adds it, without workers. */
   async #open(request: RegisterRequest): Promise<ModelRuntime> {
     if (this.#shuttingDown) throw new MarlineError('SHUTTING_DOWN');
-    const archive = await this.store.open(request.url);
+    const archive = await this.#fetch(request.url);
     let runtime: ModelRuntime;
     try {
       runtime = this.#add(request, archive, await modelBytesOf(archive));

@@ -126,7 +126,9 @@ function compose(
     inject: [MarlineOptions],
     useFactory,
   });
-  const archive = ArchiveModule.registerAsync(from(({ modelStore, cacheDir }) => ({ modelStore, cacheDir })));
+  const archive = ArchiveModule.registerAsync(
+    from(({ modelStore, cacheDir, allowedUrls }) => ({ modelStore, cacheDir, allowedUrls })),
+  );
   const metrics = ServerMetricsModule.of(options, { mounted });
   const inference = InferenceModule.registerAsync({
     imports: [options, archive, metrics],

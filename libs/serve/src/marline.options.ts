@@ -72,6 +72,11 @@ class IsPattern implements ValidatorConstraintInterface {
   }
 }
 
+function UrlPatterns(): PropertyDecorator {
+  const text = say("give a list of regular expressions for URLs, such as ['https://models.example.com/.*'].");
+  return applyDecorators(IsArray(text), Matches(/^[^:/]+:\/\//, { each: true, ...text }));
+}
+
 function VariableNames(): PropertyDecorator {
   const text = say('give a list of names of environment variables.');
   return applyDecorators(IsArray(text), Matches(/^[A-Za-z_]\w*$/, { each: true, ...text }));
@@ -96,6 +101,13 @@ export class MarlineOptions {
   /** Archives of the model store to load at start: `file.mar` or `name=file.mar` each, or `['all']`. None by default. */
   @ArchiveNames()
   loadModels: readonly string[] = [];
+
+  /**
+   * From where else archives may come: regular expressions for whole URLs, such as `https://models.example.com/.*`; `#sha256=…` behind one pins the
+   * archive. From nowhere by default.
+   */
+  @UrlPatterns()
+  allowedUrls: readonly string[] = [];
 
   /** Settings of single versions, by name and version, for what their archives leave open: TorchServe's key `models`. None by default. */
   @IsObject(say('give an object of names, of versions, of settings.'))
