@@ -5,14 +5,22 @@ import { MarlineError } from '#libs/common';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Reads Java properties (`\` continues a line, `#` and `!` start comments) as TorchServe does: `$$NAME$$` in a value
- * stands for the environment variable NAME.
+ * Reads Java properties (`\` continues a line, `#` and `!` start comments).
  * @returns the values by key, in the order of the file
+ */
+export function parseProperties(text: string): ReadonlyMap<string, string> {
+  return new Map(Object.entries(getProperties(text)).map(([key, value]) => [key, value.trim()]));
+}
+
+/**
+ * Fills properties in as TorchServe does: `$$NAME$$` in a value stands for the environment variable NAME.
  * @throws MarlineError `OPTIONS_INVALID` when such a variable is not set
  */
-export function parseProperties(text: string, environment: Environment): ReadonlyMap<string, string> {
-  const entries = Object.entries(getProperties(text));
-  return new Map(entries.map(([key, value]) => [key, substitute(key, value.trim(), environment)]));
+export function fillIn(
+  properties: ReadonlyMap<string, string>,
+  environment: Environment,
+): ReadonlyMap<string, string> {
+  return new Map([...properties].map(([key, value]) => [key, substitute(key, value, environment)]));
 }
 
 function substitute(key: string, value: string, environment: Environment): string {

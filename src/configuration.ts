@@ -1,28 +1,33 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { MarlineError, messageOf } from '#libs/common';
-import { MarlineOptions, type ModelOverrides } from '#libs/serve';
-import { formatAddress, parseAddress, type ListenAddress } from './address.js';
-import { parseProperties, type Environment } from './config-properties.js';
+import { join, resolve } from 'node:path';
+import { messageOf } from '#libs/common';
+import { MarlineOptions } from '#libs/serve';
+import { formatAddress, type ListenAddress } from './address.js';
+import { fillIn, parseProperties, type Environment } from './config-properties.js';
+import {
+  address,
+  flag,
+  header,
+  integer,
+  invalid,
+  json,
+  list,
+  oneOf,
+  optionalInteger,
+  port,
+  positiveNumber,
+  text,
+  type Setting,
+} from './setting.js';
+import { parseSnapshot, type ModelSnapshot } from './snapshots/model-snapshot.js';
+import { latestSnapshot, snapshotFolder } from './snapshots/snapshot-folder.js';
 import { reasonWithoutEffect } from './torchserve-keys.js';
 
 /** Where a value came from, the strongest first (TorchServe's precedence). */
 export type Origin = 'environment' | 'command line' | 'file' | 'default';
 
-interface Setting<T> {
-  /** The key in `config.properties`, TorchServe's where it has one; the environment variables are `TS_` and `MARLINE_` with the key in capitals. */
-  readonly key: string;
-  /** TorchServe's variable, where it is not `TS_` and the key. */
-  readonly variable?: string;
-  /** The key that lets TorchServe's variable count, where it is not `enable_envvars_config`. */
-  readonly permittedBy?: string;
-  /** What the start-up output calls it; without one it is not shown. */
-  readonly label?: string;
-  readonly default: string;
-  readonly parse: (text: string) => T;
-}
-
 const ENVIRONMENT_KEY = 'enable_envvars_config';
+const SNAPSHOT_KEY = 'model_snapshot';
 const defaults = new MarlineOptions();
 
 const SETTINGS = {
@@ -142,6 +147,10 @@ export interface ServerConfiguration extends SettingValues {
   readonly origins: Readonly<Record<SettingName, Origin>>;
   /** Where relative paths start from, and where the server leaves its own files. */
   readonly directory: string;
+  /** Where snapshots are written, and with which properties beside the models; absent without snapshots. */
+  readonly snapshots?: { readonly folder: string; readonly properties: ReadonlyMap<string, string> };
+  /** What is registered at the start in place of `loadModels`. */
+  readonly restored?: ModelSnapshot;
   /** Keys of the file that have no effect here, in the order of the file, each with the reason. */
   readonly ignoredKeys: readonly IgnoredKey[];
 }
@@ -162,6 +171,8 @@ export interface ConfigurationSources {
   readonly environment: Environment;
   /** Where `config.properties` is looked for when no file is named, and what relative paths start from. */
   readonly directory: string;
+  /** True reads the newest snapshot when no file is named, and writes snapshots; false by default. */
+  readonly snapshots?: boolean;
 }
 
 /**
@@ -171,7 +182,8 @@ export interface ConfigurationSources {
  */
 export function loadConfiguration(sources: ConfigurationSources): ServerConfiguration {
   const file = findFile(sources);
-  const properties = file === undefined ? new Map<string, string>() : readFile(file, sources);
+  const written = file === undefined ? new Map<string, string>() : readFile(file, sources);
+  const properties = fillInAll(written, file, sources);
   const resolved = Object.entries<Setting<unknown>>(SETTINGS).map(([name, setting]) => {
     const found = lookUp(setting, sources, file, properties);
     return { name, origin: found.origin, value: parse(setting, found) };
@@ -189,6 +201,7 @@ export function loadConfiguration(sources: ConfigurationSources): ServerConfigur
     file,
     origins,
     directory: sources.directory,
+    ...snapshotsOf(sources, written),
     ignoredKeys: ignoredKeys.map((key) => ({ key, reason: reasonWithoutEffect(key) })),
   };
 }
@@ -204,8 +217,28 @@ export function describeConfiguration(configuration: ServerConfiguration): strin
   return [`Config file: ${configuration.file ?? 'none'}`, ...lines];
 }
 
-function findFile({ environment, tsConfig, directory }: ConfigurationSources): string | undefined {
-  const named = environment['TS_CONFIG_FILE'] || tsConfig;
+function snapshotsOf(
+  { snapshots, environment, directory, commandLine }: ConfigurationSources,
+  written: ReadonlyMap<string, string>,
+): Pick<ServerConfiguration, 'snapshots' | 'restored'> {
+  const saved = written.get(SNAPSHOT_KEY);
+  const given = Object.entries(commandLine).flatMap(([key, value]) =>
+    value === undefined ? [] : [[key, value] as const],
+  );
+  const properties = new Map([...written, ...given]);
+  properties.delete(SNAPSHOT_KEY);
+  return {
+    ...(saved !== undefined && { restored: parseSnapshot(saved) }),
+    ...(snapshots === true && {
+      snapshots: { folder: resolve(directory, snapshotFolder(environment)), properties },
+    }),
+  };
+}
+
+function findFile(sources: ConfigurationSources): string | undefined {
+  const { environment, tsConfig, directory, snapshots } = sources;
+  const named =
+    environment['TS_CONFIG_FILE'] || tsConfig || (snapshots === true ? latestOf(sources) : undefined);
   if (named === undefined)
     return existsSync(resolve(directory, 'config.properties')) ? 'config.properties' : undefined;
   if (!existsSync(resolve(directory, named))) {
@@ -215,12 +248,27 @@ function findFile({ environment, tsConfig, directory }: ConfigurationSources): s
   return named;
 }
 
-function readFile(
-  file: string,
-  { environment, directory }: ConfigurationSources,
+function latestOf({ environment, directory }: ConfigurationSources): string | undefined {
+  const folder = snapshotFolder(environment);
+  const latest = latestSnapshot(resolve(directory, folder));
+  return latest === undefined ? undefined : join(folder, latest);
+}
+
+function readFile(file: string, { directory }: ConfigurationSources): ReadonlyMap<string, string> {
+  try {
+    return parseProperties(readFileSync(resolve(directory, file), 'utf8'));
+  } catch (error) {
+    throw invalid(`Invalid configuration in ${file}: ${messageOf(error)}`, error);
+  }
+}
+
+function fillInAll(
+  properties: ReadonlyMap<string, string>,
+  file: string | undefined,
+  { environment }: ConfigurationSources,
 ): ReadonlyMap<string, string> {
   try {
-    return parseProperties(readFileSync(resolve(directory, file), 'utf8'), environment);
+    return fillIn(properties, environment);
   } catch (error) {
     throw invalid(`Invalid configuration in ${file}: ${messageOf(error)}`, error);
   }
@@ -286,6 +334,7 @@ function checkModelStore(modelStore: string, origin: Origin, directory: string):
 function isUsed(key: string): boolean {
   return (
     key === ENVIRONMENT_KEY ||
+    key === SNAPSHOT_KEY ||
     Object.values<Setting<unknown>>(SETTINGS).some(
       (setting) => setting.key === key || setting.permittedBy === key,
     )
@@ -298,104 +347,4 @@ function formatValue(value: SettingValues[SettingName]): string {
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.join(', ');
   if (typeof value !== 'object') return String(value);
   return 'port' in value ? formatAddress(value as ListenAddress) : Object.keys(value).join(', ') || 'none';
-}
-
-function address(key: string, label: string, port: number, portless = port): Setting<ListenAddress> {
-  return { key, label, default: `http://127.0.0.1:${port}`, parse: (value) => parseAddress(value, portless) };
-}
-
-/** A port; 0 takes a free one. */
-function port(key: string, label: string, byDefault: number): Setting<number> {
-  const parse = (value: string) => {
-    const number = /^\d{1,5}$/.test(value) ? Number(value) : Number.NaN;
-    if (number <= 65_535) return number;
-    throw invalid(`Invalid port number: ${value}. Ports go from 1 to 65535; 0 takes a free one`);
-  };
-  return { key, label, default: String(byDefault), parse };
-}
-
-function text(key: string, label?: string, byDefault = ''): Setting<string> {
-  return { key, label, default: byDefault, parse: (value) => value };
-}
-
-/** The first of `values` is the default. */
-function oneOf<Value extends string>(key: string, label: string, values: readonly Value[]): Setting<Value> {
-  const parse = (value: string) => {
-    const found = values.find((candidate) => candidate === value.toLowerCase());
-    if (found !== undefined) return found;
-    throw invalid(`"${value}" is none of ${values.join(', ')}`);
-  };
-  return { key, label, default: String(values[0]), parse };
-}
-
-/** A JSON object; TorchServe has no variable for those. */
-function json(key: string, label: string): Setting<ModelOverrides> {
-  const parse = (value: string) => {
-    const parsed = parseJson(value);
-    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
-      return parsed as ModelOverrides;
-    throw invalid(`${JSON.stringify(value.slice(0, 100))} is not a JSON object`);
-  };
-  return { key, label, default: '{}', parse };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** A text that goes out as the value of a field of HTTP. */
-function header(key: string, label: string): Setting<string> {
-  const parse = (value: string) => {
-    if (/^[\t\x20-\x7e]*$/.test(value)) return value;
-    throw invalid(`"${value}" has characters that no header may have`);
-  };
-  return { key, label, default: '', parse };
-}
-
-function list(key: string, label: string): Setting<readonly string[]> {
-  const parse = (value: string) =>
-    value
-      .split(',')
-      .map((item) => item.trim())
-      .filter((item) => item !== '');
-  return { key, label, default: '', parse };
-}
-
-function integer(key: string, label: string, byDefault: number, least = 1): Setting<number> {
-  const parse = (value: string) => {
-    const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
-    if (number >= least) return number;
-    throw invalid(`"${value}" is not a whole number from ${least} up`);
-  };
-  return { key, label, default: String(byDefault), parse };
-}
-
-function positiveNumber(key: string, label: string, byDefault: number): Setting<number> {
-  const parse = (value: string) => {
-    const number = /^\d+(\.\d+)?$/.test(value) ? Number(value) : 0;
-    if (number > 0) return number;
-    throw invalid(`"${value}" is not a number above 0`);
-  };
-  return { key, label, default: String(byDefault), parse };
-}
-
-function optionalInteger(key: string, label: string | undefined): Setting<number | undefined> {
-  const { parse } = integer(key, key, 0, 0);
-  return { key, label, default: '', parse: (value) => (value === '' ? undefined : parse(value)) };
-}
-
-function flag(key: string, label: string | undefined, byDefault: boolean): Setting<boolean> {
-  const parse = (value: string) => {
-    if (/^(true|false)$/i.test(value)) return value.toLowerCase() === 'true';
-    throw invalid(`"${value}" is neither true nor false`);
-  };
-  return { key, label, default: String(byDefault), parse };
-}
-
-function invalid(reason: string, cause?: unknown): MarlineError {
-  return new MarlineError('OPTIONS_INVALID', { reason }, { cause });
 }

@@ -12,11 +12,14 @@ import {
   type PlaneName,
 } from '#libs/inference';
 import type { GrpcPlane } from '#libs/grpc';
+import { ModelRegistry } from '#libs/serve';
 import { sameAddress, type ListenAddress } from './address.js';
 import type { ServerConfiguration } from './configuration.js';
 import { useCors } from './cors.js';
 import { GrpcListeners } from './grpc-listeners.js';
 import { checkAddress, closeListener, listen } from './listener.js';
+import { restoreSnapshot } from './snapshots/model-snapshot.js';
+import { Snapshots } from './snapshots/snapshots.js';
 import { standaloneModule } from './standalone.module.js';
 import { askForTokens } from './tokens/token.guard.js';
 import { TokenKeys } from './tokens/token-keys.js';
@@ -80,8 +83,21 @@ export async function startServer(
   });
   try {
     await app.init();
+    const registry = app.get(ModelRegistry);
+    if (configuration.restored !== undefined) await restoreSnapshot(registry, configuration.restored);
     await fastify.ready();
-    return { addresses: await openAll(listeners), grpc: await grpc?.open(app), close: () => app.close() };
+    const addresses = await openAll(listeners);
+    const grpcAddresses = await grpc?.open(app);
+    const snapshots =
+      configuration.snapshots &&
+      new Snapshots(registry, configuration.snapshots.folder, configuration.snapshots.properties);
+    snapshots?.start();
+    let closing: Promise<void> | undefined;
+    const close = () => {
+      if (closing === undefined) snapshots?.write('shutdown');
+      return (closing ??= app.close());
+    };
+    return { addresses, grpc: grpcAddresses, close };
   } catch (error) {
     await app.close();
     throw error;

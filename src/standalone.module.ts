@@ -44,7 +44,7 @@ function marlineModule(
     devices,
     guards: keys === undefined ? [] : [new TokenGuard(keys)],
     modelStore: configuration.modelStore,
-    loadModels: configuration.loadModels,
+    loadModels: configuration.restored === undefined ? configuration.loadModels : [],
     allowedUrls: configuration.allowedUrls,
     models: configuration.models,
     cacheDir: configuration.cacheDir,

@@ -8,6 +8,7 @@ interface ServeOptions {
   readonly python?: string;
   readonly enableModelApi?: true;
   readonly disableTokenAuth?: true;
+  readonly configSnapshots: boolean;
 }
 
 const EXAMPLES = `
@@ -16,7 +17,7 @@ Examples:
   $ marline serve --model-store models --models fraud.mar digits=mnist.mar --enable-model-api
   $ marline serve --ts-config config.properties
 
-Without --ts-config, config.properties of the current folder is read when it is there. Inference listens on
+Without --ts-config, the newest snapshot in logs/config is read, else config.properties of the current folder. Inference listens on
 http://127.0.0.1:8080, management on 8081, metrics on 8082, gRPC on 7070 and 7071, unless the configuration says
 otherwise.
 SIGTERM and SIGINT answer what was accepted, then end the server.`;
@@ -39,10 +40,7 @@ export function serveCommand(terminal: Terminal = process): Command {
       '--dt, --disable-token-auth',
       'ask nobody for tokens; without it requests need the keys of key_file.json',
     )
-    .option(
-      '--ncs, --no-config-snapshots',
-      'for scripts made for TorchServe: this version writes no snapshots',
-    )
+    .option('--ncs, --no-config-snapshots', 'neither read nor write snapshots of what is served')
     .option('--start', 'for scripts made for TorchServe: the default')
     .option('--foreground', 'for scripts made for TorchServe: the default')
     .addHelpText('after', EXAMPLES)
@@ -65,6 +63,7 @@ async function serve(options: ServeOptions, terminal: Terminal): Promise<void> {
     tsConfig: options.tsConfig,
     environment: process.env,
     directory: process.cwd(),
+    snapshots: options.configSnapshots,
   });
   await runServer(configuration, terminal);
 }

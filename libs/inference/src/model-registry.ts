@@ -49,6 +49,7 @@ export class ModelRegistry
   readonly #logger = new Logger('Marline');
   readonly #models = new Map<string, ModelVersions>();
   readonly #loadedAtStartup = new Set<string>();
+  readonly #listeners: (() => void)[] = [];
   readonly #startupFailures = new Map<string, MarlineError>();
   readonly #host: RuntimeHost;
   #shuttingDown = false;
@@ -72,16 +73,8 @@ export class ModelRegistry
   /** Registers the start-up models; their workers start in the background. One that fails is logged and leaves the others alone. */
   async onApplicationBootstrap(): Promise<void> {
     await this.store.sweep();
-    for (const { url, modelName } of await this.#startupModels()) {
-      try {
-        const { name } = await this.register({ url, modelName, synchronous: false, atStartup: true });
-        this.#loadedAtStartup.add(name);
-      } catch (error) {
-        const failure = toMarlineError(error);
-        this.#startupFailures.set(modelName ?? url, failure);
-        this.#logger.error(`Model ${url} was not loaded: ${failure.message}`);
-      }
-    }
+    for (const { url, modelName } of await this.#startupModels())
+      await this.registerAtStart({ url, modelName, synchronous: false, atStartup: true });
   }
 
   /** From now on nothing new is accepted; what was accepted is finished. */
@@ -142,6 +135,26 @@ export class ModelRegistry
     const { minWorkers, maxWorkers } = runtime.settings;
     if (minWorkers > 0) await this.#startWorkers(runtime, minWorkers, maxWorkers, request.synchronous);
     return runtime;
+  }
+
+  /** As {@link ModelRegistry.register}; but a failure is logged, is one of the {@link ModelRegistry.startupFailures}, and gives `undefined`. */
+  async registerAtStart(request: RegisterRequest): Promise<ModelRuntime | undefined> {
+    const { url, modelName } = request;
+    try {
+      const runtime = await this.register(request);
+      if (request.atStartup === true) this.#loadedAtStartup.add(runtime.name);
+      return runtime;
+    } catch (error) {
+      const failure = toMarlineError(error);
+      this.#startupFailures.set(modelName ?? url, failure);
+      this.#logger.error(`Model ${url} was not loaded: ${failure.message}`);
+      return undefined;
+    }
+  }
+
+  /** Calls `listener` after each change of what is served: a version more or less, another default, other numbers of workers. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
   }
 
   /**
@@ -220,6 +233,7 @@ export class ModelRegistry
   /** @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND` */
   setDefault(name: string, version: string): void {
     this.#model(name).defaultVersion = this.get(name, version).version;
+    this.#changed();
   }
 
   /**
@@ -237,6 +251,7 @@ export class ModelRegistry
     // Here and not only in the runtime, because a caller that does not wait must be told too.
     runtime.admit(minWorkers, maxWorkers);
     await this.#scale(runtime, minWorkers, maxWorkers, synchronous);
+    this.#changed();
     return runtime;
   }
 
@@ -253,7 +268,12 @@ export class ModelRegistry
     }
     model.versions.delete(runtime.version);
     if (model.versions.size === 0) this.#models.delete(name);
+    this.#changed();
     await runtime.close(this.options.drainTimeoutMs);
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   /** Why a download failed is for the log: the caller must not learn what answers in the server's network. */
@@ -279,6 +299,7 @@ export class ModelRegistry
       throw error;
     }
     for (const warning of runtime.settings.warnings) this.#logger.warn(`Model ${runtime.name}: ${warning}`);
+    this.#changed();
     return runtime;
   }
 
