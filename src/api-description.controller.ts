@@ -1,6 +1,14 @@
 import { All, Controller, Options, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { INFERENCE_PATHS, planesOf, sendJson, serverDocument } from '#libs/inference';
+import {
+  INFERENCE_PATHS,
+  metricsDocument,
+  planesOf,
+  sendJson,
+  serverDocument,
+  type ApiDocument,
+  type PlaneName,
+} from '#libs/inference';
 import { MANAGEMENT_PATHS } from '#libs/management';
 
 /** TorchServe's description of what the port of the request serves, for everybody. */
@@ -13,11 +21,14 @@ export class ApiDescriptionController {
 
   @All('api-description')
   description(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
-    const planes = planesOf(request);
-    const document = serverDocument({
-      ...(planes.includes('inference') && INFERENCE_PATHS),
-      ...(planes.includes('management') && MANAGEMENT_PATHS),
-    });
-    sendJson(reply, 200, document);
+    sendJson(reply, 200, documentOf(planesOf(request)));
   }
+}
+
+function documentOf(planes: readonly PlaneName[]): ApiDocument {
+  const paths = {
+    ...(planes.includes('inference') && INFERENCE_PATHS),
+    ...(planes.includes('management') && MANAGEMENT_PATHS),
+  };
+  return Object.keys(paths).length === 0 ? metricsDocument() : serverDocument(paths);
 }

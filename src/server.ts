@@ -120,6 +120,8 @@ function bindingsOf(configuration: ServerConfiguration): readonly Binding[] {
   const { inferenceAddress, managementAddress, metricsAddress, enableMetricsApi } = configuration;
   const combined = sameAddress(inferenceAddress, managementAddress);
   const planes: PlaneName[] = combined ? ['inference', 'management'] : ['inference'];
+  // As in TorchServe, a port for everything has the metrics, too, beside their own.
+  if (combined && enableMetricsApi) planes.push('metrics');
   const bindings: Binding[] = [{ planes, key: 'inference_address', address: inferenceAddress }];
   if (!combined)
     bindings.push({ planes: ['management'], key: 'management_address', address: managementAddress });

@@ -12,8 +12,8 @@ const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   'an archive names its handler': 'default_service_handler',
   'the open inference protocol is always served': 'ts_open_inference_protocol',
   'accepted requests are answered within drain_timeout_ms': 'unregister_model_timeout',
-  [NOT_YET]: `workflow_store metrics_mode model_metrics_auto_detect disable_system_metrics system_metrics_cmd
-    metric_time_interval keystore keystore_pass keystore_type`,
+  'the metrics of the system are read here': 'system_metrics_cmd',
+  [NOT_YET]: 'workflow_store keystore keystore_pass keystore_type',
 };
 
 const REASONS = new Map(

@@ -141,25 +141,12 @@ export const DIFFERENCES: readonly Difference[] = [
     records: within(SINGLE, 'single-get-v1_models_echo'),
   },
   {
-    reason: 'Metrics are not served by this version.',
-    notYet: true,
-    records: [
-      ...within('errors-cors', 'cors-metrics'),
-      ...within(SINGLE, 'single-get-metrics', 'single-get-metrics_x'),
-    ],
-  },
-  {
     reason: 'HEAD is answered like GET without a body, as HTTP asks for.',
     records: within(MAIN, 'models-head'),
   },
   {
     reason: 'GET on set-default is a mistake, not a description: 405.',
     records: within(MAIN, 'describe-set-default-get'),
-  },
-  {
-    reason: 'The metrics address has no OpenAPI document in this version.',
-    notYet: true,
-    records: within('metrics-prom', 'options-root', 'api-description'),
   },
   {
     reason: '"OPTIONS *" is an unknown resource, not a Java exception.',

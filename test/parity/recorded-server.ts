@@ -1,4 +1,6 @@
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -128,9 +130,11 @@ export async function startRecorded(config: string, python?: string): Promise<Re
 
   const recorded = readConfig(config);
   for (const [name, text] of Object.entries(recorded.files ?? {})) writeFileSync(join(folder, name), text);
-  // Two planes on one port stay so: both get the port 0, and with it one listener.
+  const { inference_address, management_address } = recorded.properties;
+  // Two planes on one port stay so; the port 0 would be another one for each.
+  const shared = inference_address === management_address ? String(await freePort()) : '0';
   const filled = (text: string) =>
-    fill(text, { ...paths, INFERENCE_PORT: '0', MANAGEMENT_PORT: '0', METRICS_PORT: '0' });
+    fill(text, { ...paths, INFERENCE_PORT: shared, MANAGEMENT_PORT: shared, METRICS_PORT: '0' });
   const properties = Object.entries({ allowed_urls: ALLOWED_URLS, ...recorded.properties }).map(
     ([key, value]) => `${key}=${filled(value)}`,
   );
@@ -214,6 +218,15 @@ export async function startRecorded(config: string, python?: string): Promise<Re
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, 'close');
+  return port;
 }
 
 /** Records one by one, or together where they were sent together. */

@@ -12,6 +12,7 @@ interface SampleConfiguration {
   readonly properties: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  readonly files?: Readonly<Record<string, string>>;
   readonly note: string;
   readonly noMetricsPort?: boolean;
 }
@@ -42,7 +43,12 @@ afterEach(async () => {
 });
 
 /** The configuration with free ports; those that are equal stay so. */
-async function load({ properties, args = [], env = {} }: SampleConfiguration): Promise<ServerConfiguration> {
+async function load({
+  properties,
+  args = [],
+  env = {},
+  files = {},
+}: SampleConfiguration): Promise<ServerConfiguration> {
   const ports = new Map<string, number>();
   const values: Record<string, string> = {
     MODEL_STORE: join(folder, 'store'),
@@ -57,6 +63,7 @@ async function load({ properties, args = [], env = {} }: SampleConfiguration): P
     text.replaceAll(/\$\{(\w+)\}/g, (all, name: string) => String(ports.get(name) ?? values[name] ?? all));
   const lines = Object.entries(properties).map(([key, value]) => `${key}=${fill(value)}`);
   writeFileSync(join(folder, 'config.properties'), lines.join('\n'));
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
   const flag = (name: string) => (args.includes(name) ? 'true' : undefined);
   return loadConfiguration({
     directory: folder,

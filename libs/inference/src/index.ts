@@ -39,6 +39,7 @@ export {
   apiDocument,
   errorContent,
   jsonContent,
+  metricsDocument,
   objectSchema,
   pathParameter,
   queryParameter,

@@ -53,11 +53,20 @@ export function apiDocument(info: ApiDocument['info'], paths: Paths): ApiDocumen
   return { openapi: '3.0.1', info, paths };
 }
 
-/** The document of a port: these paths, and those that TorchServe lists for all its ports. */
+const SERVER_INFO: ApiDocument['info'] = {
+  title: 'TorchServe APIs',
+  description: "Marline serves models with TorchServe's interface.",
+  version: INTERFACE_VERSION,
+};
+
+/** The document of a port for models: these paths, and those that TorchServe lists for all such ports. */
 export function serverDocument(paths: Paths): ApiDocument {
-  const description = "Marline serves models with TorchServe's interface.";
-  const info = { title: 'TorchServe APIs', description, version: INTERFACE_VERSION };
-  return apiDocument(info, { ...ROOT_PATHS, ...paths, ...COMMON_PATHS });
+  return apiDocument(SERVER_INFO, { ...ROOT_PATHS, ...paths, ...DESCRIPTION_PATHS, ...METRICS_PATHS });
+}
+
+/** The document of a port for metrics alone. */
+export function metricsDocument(): ApiDocument {
+  return apiDocument(SERVER_INFO, METRICS_PATHS);
 }
 
 export function pathParameter(name: string, description: string): ApiParameter {
@@ -145,7 +154,8 @@ const METRICS_OPERATION: Operation = {
 
 const ROOT_PATHS: Paths = { '/': { options: documentOperation('apiDescription') } };
 
-const COMMON_PATHS: Paths = {
+const DESCRIPTION_PATHS: Paths = {
   '/api-description': { get: { ...documentOperation('api-description'), deprecated: true } },
-  '/metrics': { get: METRICS_OPERATION },
 };
+
+const METRICS_PATHS: Paths = { '/metrics': { get: METRICS_OPERATION } };
