@@ -12,6 +12,8 @@ export default defineConfig({
   test: {
     include: ['{src,libs,test}/**/*.spec.ts'],
     pool: 'forks',
+    // Half of the time specs wait for children: Python, servers, worker processes. By default two cores would run one file at a time.
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default', `${root}test/support/summary-reporter.ts`],
