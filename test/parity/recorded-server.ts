@@ -1,4 +1,5 @@
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
@@ -95,10 +96,15 @@ const goldens = new URL('goldens/', import.meta.url);
 const store = fileURLToPath(new URL('../fixtures/torchserve-store/', import.meta.url));
 /**
  * Without the key TorchServe allows everything; ours must be told. The hosts are named in full, because theirs are addresses of this machine,
- * or none at all.
+ * or none at all; the archive whose code runs is pinned.
  */
-const ALLOWED_URLS =
-  'file://.*,http://127.0.0.1:${WEB_PORT}/.*,http://127.0.0.1:18098/.*,http://nosuch.invalid/.*';
+const ALLOWED_URLS = [
+  'file://.*',
+  'http://127.0.0.1:${WEB_PORT}/.*',
+  `http://127.0.0.1:\${WEB_PORT}/ok/dl7_echo.mar#sha256=${sha256(join(store, 'echo.mar'))}`,
+  'http://127.0.0.1:18098/.*',
+  'http://nosuch.invalid/.*',
+].join();
 /** What the clients of some recorded calls allowed, by name. */
 const CALL_DEADLINES_MS: Readonly<Record<string, number>> = { deadline: 500 };
 const READY_LIMIT_MS = 60_000;
@@ -218,6 +224,10 @@ export async function startRecorded(config: string, python?: string): Promise<Re
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+function sha256(file: string): string {
+  return createHash('sha256').update(readFileSync(file)).digest('hex');
 }
 
 async function freePort(): Promise<number> {

@@ -42,13 +42,13 @@ const store = (allowedUrls: readonly string[], limits: Partial<ArchiveLimits> = 
 const leftovers = () => readdir(join(folder, 'cache/downloads')).catch(() => []);
 
 describe('an archive from elsewhere', () => {
-  it('is fetched, unpacked and trusted where its host is named, and leaves no file behind', async () => {
+  it('is fetched and unpacked, and leaves no file behind', async () => {
     const at = await sending();
     const opened = await store([`http://${at}/.*`]).open(`http://${at}/my-model.mar?key=1`);
     expect(opened).toMatchObject({
       url: `http://${at}/my-model.mar?key=1`,
       defaultName: 'my_model',
-      trusted: true,
+      trusted: false,
       manifest: { model: { modelName: 'mlp' } },
     });
     expect(await leftovers()).toEqual([]);
@@ -91,6 +91,20 @@ describe('an archive from elsewhere', () => {
     expect(asked.filter((path) => path !== '/ok/a.mar')).toEqual([]);
     expect(asked.length).toBeLessThan(10);
     expect(await leftovers()).toEqual([]);
+  });
+
+  it('may bring code only when the list pins it, whoever else does', async () => {
+    const at = await sending();
+    const pin = `#sha256=${createHash('sha256').update(archive).digest('hex')}`;
+    const url = `http://${at}/a.mar`;
+    for (const [entry, of, trusted] of [
+      [`${url}${pin}`, url, true],
+      [url, `${url}${pin}`, false],
+    ] as const) {
+      const opened = await store([entry]).open(of);
+      expect(opened.trusted).toBe(trusted);
+      await opened.release();
+    }
   });
 
   it('must be as it was pinned, by the list and by the caller', async () => {

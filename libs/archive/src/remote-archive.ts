@@ -17,7 +17,7 @@ export interface FetchedArchive {
   readonly name: string;
   /** Hex sha256 values that it must have: what entries and the caller pinned. */
   readonly pins: readonly string[];
-  /** True when code in it may run: every host on the way is named by the operator, or he pinned the archive. */
+  /** True when code in it may run: the operator pinned the archive, or it is a file that he named in full. */
   readonly trusted: boolean;
 }
 
@@ -67,7 +67,7 @@ export async function fetchArchive(
         path: found,
         name: basename(decoded(parsed.pathname)),
         pins: asked === undefined ? pins : [...pins, asked],
-        trusted: pins.length > 0 || hops.every(({ namesHost }) => namesHost),
+        trusted: pins.length > 0 || (parsed.protocol === 'file:' && hops.every(({ namesHost }) => namesHost)),
       };
     }
     current = found;
