@@ -51,5 +51,6 @@ export {
   type RequestTimings,
   type RunTimings,
 } from './observer.js';
+export { ForwardingObserver } from './forwarding-observer.js';
 export { ManualClock, systemClock, type Clock } from './clock.js';
 export { VERSION } from './version.js';

@@ -1,8 +1,9 @@
 import {
-  InferenceObserver,
+  ForwardingObserver,
   type AnswerTimings,
   type HandlerMetric,
   type HookTimings,
+  type InferenceObserver,
   type MarlineError,
   type ModelRef,
   type RequestTimings,
@@ -17,19 +18,19 @@ const HOST = ['Host'];
 const MICROSECONDS = 1000;
 
 /** Turns what happens into values of TorchServe's metrics and of Marline's own, and passes every event on. */
-export class MeteringObserver extends InferenceObserver {
+export class MeteringObserver extends ForwardingObserver {
   readonly #queueTime: Series;
   readonly #workerThreadTime: Series;
   /** When each of the workers that load now began to. */
   readonly #loadingSince = new Map<number, number>();
 
   constructor(
-    private readonly next: InferenceObserver,
+    next: InferenceObserver,
     private readonly torchServe: TorchServeMetrics,
     private readonly marline: MarlineMetrics,
     private readonly versions: VersionMetersByRef,
   ) {
-    super();
+    super(next);
     this.#queueTime = torchServe.server('QueueTime', HOST);
     this.#workerThreadTime = torchServe.server('WorkerThreadTime', HOST);
   }
@@ -40,7 +41,7 @@ export class MeteringObserver extends InferenceObserver {
       meters.own.requests.record(1);
       (asked === undefined ? meters.unnamed : meters.named).requests.record(1);
     }
-    this.next.requestReceived(ref, requestId, asked);
+    super.requestReceived(ref, requestId, asked);
   }
 
   override requestAnswered(
@@ -58,28 +59,24 @@ export class MeteringObserver extends InferenceObserver {
       queue.record(queueMs * MICROSECONDS);
     }
     this.#queueTime.record(Math.floor(queueMs));
-    this.next.requestAnswered(ref, requestId, timings, asked);
-  }
-
-  override requestQueued(ref: ModelRef, requestId: string): void {
-    this.next.requestQueued(ref, requestId);
+    super.requestAnswered(ref, requestId, timings, asked);
   }
 
   override requestFinished(ref: ModelRef, requestId: string, timings: RequestTimings): void {
     const meters = this.versions.of(ref);
     meters?.own.queue.record(timings.queueMs / 1000);
     meters?.own.batchWait.record(timings.batchWaitMs / 1000);
-    this.next.requestFinished(ref, requestId, timings);
+    super.requestFinished(ref, requestId, timings);
   }
 
   override requestFailed(ref: ModelRef, requestId: string, error: MarlineError): void {
     if (this.versions.of(ref) !== null) this.marline.failed(ref, error.code);
-    this.next.requestFailed(ref, requestId, error);
+    super.requestFailed(ref, requestId, error);
   }
 
   override runWasted(ref: ModelRef, requestId: string): void {
     this.versions.of(ref)?.own.wasted.record(1);
-    this.next.runWasted(ref, requestId);
+    super.runWasted(ref, requestId);
   }
 
   override batchRan(ref: ModelRef, timings: RunTimings): void {
@@ -87,7 +84,7 @@ export class MeteringObserver extends InferenceObserver {
     meters?.own.run.record(timings.durationMs / 1000);
     meters?.own.batchSize.record(timings.items);
     this.#workerThreadTime.record(Math.round(timings.handOverMs));
-    this.next.batchRan(ref, timings);
+    super.batchRan(ref, timings);
   }
 
   override hooksRan(ref: ModelRef, durationMs: number, timings: HookTimings): void {
@@ -96,26 +93,17 @@ export class MeteringObserver extends InferenceObserver {
     meters?.own.postprocess.record(timings.postMs / 1000);
     meters?.handlerTime.record(durationMs);
     meters?.predictionTime.record(durationMs);
-    this.next.hooksRan(ref, durationMs, timings);
+    super.hooksRan(ref, durationMs, timings);
   }
 
   override workerChanged(ref: ModelRef, workerId: number, state: string, error?: MarlineError): void {
     this.#workerChanged(`W-${workerId}-${ref.model}_${ref.version}`, workerId, state);
-    this.next.workerChanged(ref, workerId, state, error);
-  }
-
-  override workerLogged(
-    ref: ModelRef,
-    workerId: number,
-    level: 'log' | 'warn' | 'error',
-    text: string,
-  ): void {
-    this.next.workerLogged(ref, workerId, level, text);
+    super.workerChanged(ref, workerId, state, error);
   }
 
   override handlerMetric(ref: ModelRef, metric: HandlerMetric): void {
     this.torchServe.handler(metric);
-    this.next.handlerMetric(ref, metric);
+    super.handlerMetric(ref, metric);
   }
 
   #workerChanged(workerName: string, workerId: number, state: string): void {
