@@ -3,9 +3,8 @@ import { MarlineError, messageOf, toMarlineError, type AnswerTimings, type Model
 import type { HandlerPlan } from '#libs/handler';
 import { WorkerPool, type PooledState } from '#libs/pool';
 import { Autoscaler, type AutoscalerOptions } from './autoscaler.js';
-import type { Standing } from './batching-policy.js';
 import { handlerDescription } from './handler-description.js';
-import { HostHandler, type HostItem } from './host-handler.js';
+import { HostRoute } from './host-route.js';
 import { bytesOf, type Claim } from './memory-budget.js';
 import { ModelLoader, type RuntimeHost, type RuntimeModel } from './model-loader.js';
 import { learnsBatchSizes, withWorkers, type ModelSettings } from './model-settings.js';
@@ -50,7 +49,8 @@ export class ModelRuntime {
   readonly #loader: ModelLoader;
   readonly #autoscaler: Autoscaler;
   #preparing: Promise<void> | undefined;
-  #hostHandler: HostHandler | undefined;
+  /** Present when a handler of the application serves the model. */
+  readonly #hostRoute: HostRoute | undefined;
   #failure: MarlineError | undefined;
   #scaling = 0;
   #draining: Promise<void> | undefined;
@@ -125,6 +125,18 @@ export class ModelRuntime {
         return Math.floor((stateful?.limits?.most ?? 0) / Math.max(1, minWorkers));
       },
     });
+    if (model.plan.runs === 'host')
+      this.#hostRoute = new HostRoute(model.plan, {
+        ref,
+        clock,
+        observer: options.observer,
+        settings: model.settings,
+        loader: this.#loader,
+        queue: this.#queue,
+        readyWorkers: () => this.#pool.readyCount,
+        pending: () => this.#pending.size,
+        prepared: () => this.#prepare(),
+      });
     const { scaleUpQueueMs, scaleDownIdleMs } = model.settings;
     this.#autoscaler = new Autoscaler({
       clock,
@@ -366,40 +378,9 @@ export class ModelRuntime {
     const deadlineAt = deadlineMs === undefined ? undefined : this.host.clock.now() + deadlineMs;
     const bounds: AnswerBounds = { deadlineMs, signal, deadlineAt };
     // Tensors of the protocol are for the model, whatever its handler.
-    if (this.#plan.runs !== 'host' || input.kind === 'protocol') {
+    if (this.#hostRoute === undefined || input.kind === 'protocol')
       this.#queue.submit({ id, input: toWorkerInput(input) }, pending, bounds, request);
-    } else if (this.#hostHandler === undefined) {
-      this.#submitWhenPrepared({ id, input }, pending, this.#boundedByResponseTimeout(bounds), request);
-    } else {
-      this.#hostHandler.submit({ id, input }, pending, this.#boundedByResponseTimeout(bounds), request);
-    }
-  }
-
-  /** While the model starts its requests wait, as they do in the queue of a model whose handler runs in a worker. */
-  #submitWhenPrepared(
-    item: HostItem,
-    pending: PendingAnswer,
-    bounds: AnswerBounds,
-    standing: Standing,
-  ): void {
-    if (this.#pending.size > this.#settings.jobQueueSize)
-      throw new MarlineError('QUEUE_FULL', { model: this.name });
-    pending.watch(bounds, () => {});
-    const submit = () => {
-      if (pending.settled) return;
-      if (this.#hostHandler === undefined) throw new MarlineError('NO_WORKER', { model: this.name });
-      this.#hostHandler.submit(item, pending, bounds, standing);
-    };
-    this.#prepare()
-      .then(submit)
-      .catch(() => pending.error(new MarlineError('NO_WORKER', { model: this.name })));
-  }
-
-  // A worker that overruns is replaced; nothing can end a hook of the host, so its caller is answered instead.
-  #boundedByResponseTimeout(bounds: AnswerBounds): AnswerBounds {
-    const limitMs = this.#settings.responseTimeout * 1000;
-    if (limitMs <= 0 || (bounds.deadlineMs !== undefined && bounds.deadlineMs <= limitMs)) return bounds;
-    return { ...bounds, deadlineMs: limitMs, deadlineAt: this.host.clock.now() + limitMs };
+    else this.#hostRoute.submit({ id, input }, pending, bounds, request);
   }
 
   #canServe(): boolean {
@@ -426,31 +407,7 @@ export class ModelRuntime {
 
   async #prepareOnce(): Promise<void> {
     await this.#loader.prepare();
-    if (this.#plan.runs === 'host') this.#hostHandler = await this.#makeHostHandler(this.#plan);
-  }
-
-  async #makeHostHandler(plan: HandlerPlan & { readonly runs: 'host' }): Promise<HostHandler> {
-    const { options, clock } = this.host;
-    const { batchSize, waitsForBatch, maxBatchDelay, jobQueueSize, config } = this.#settings;
-    const handler = new HostHandler(await plan.create(), {
-      setup: {
-        ...this.#loader.setup(null),
-        metric: (metric) => options.observer.handlerMetric(this.#ref, metric),
-      },
-      metadata: this.#loader.metadata,
-      queue: this.#queue,
-      clock,
-      batchSize: () => Math.max(1, batchSize),
-      maxBatchDelayMs: waitsForBatch ? Math.max(0, maxBatchDelay) : 0,
-      limit: () =>
-        config.useJobTicket === true
-          ? this.#pool.readyCount
-          : jobQueueSize + this.#pool.readyCount * this.#loader.batchSize,
-      full: () => new MarlineError('QUEUE_FULL', { model: this.name }),
-      hooksRan: (durationMs, timings) => options.observer.hooksRan(this.#ref, durationMs, timings),
-    });
-    await handler.initialize();
-    return handler;
+    await this.#hostRoute?.open();
   }
 }
 
