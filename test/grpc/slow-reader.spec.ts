@@ -69,17 +69,23 @@ async function open(fountain: Fountain): Promise<void> {
   client = new GrpcClient(strategy.port ?? 0, 0);
 }
 
+/** A call that has a part of the answer and reads no more. */
+async function readingFrom(fountain: Fountain) {
+  await open(fountain);
+  const call = client.open(inferenceCall('StreamPredictions'));
+  call.write(prediction('m', ''));
+  call.end();
+  await once(call, 'readable');
+  return call;
+}
+
 async function roundTrips(count: number): Promise<void> {
   for (let trip = 0; trip < count; trip++) await client.call(inferenceCall('Ping', {}));
 }
 
 it('a slow reader slows its producer, and gets everything', async () => {
   const fountain = new Fountain();
-  await open(fountain);
-  const call = client.open(inferenceCall('StreamPredictions'));
-  call.write(prediction('m', ''));
-  call.end();
-  await once(call, 'readable');
+  const call = await readingFrom(fountain);
   await roundTrips(200);
   expect(fountain.made).toBeLessThan(BUFFERED_PARTS);
   let received = 0;
@@ -90,11 +96,7 @@ it('a slow reader slows its producer, and gets everything', async () => {
 
 it('a reader that leaves ends its producer', async () => {
   const fountain = new Fountain();
-  await open(fountain);
-  const call = client.open(inferenceCall('StreamPredictions'));
-  call.write(prediction('m', ''));
-  call.end();
-  await once(call, 'readable');
+  const call = await readingFrom(fountain);
   const over = ended(call);
   call.cancel();
   await over;

@@ -1,7 +1,5 @@
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +15,7 @@ import {
   type HttpResponse,
   type ReceivedResponse,
 } from '../support/http-exchange.js';
+import { freePort } from '../support/free-port.js';
 
 /** A request as it was sent; `raw` is all of its bytes. */
 export interface RecordedRequest {
@@ -228,15 +227,6 @@ export async function startRecorded(config: string, python?: string): Promise<Re
 
 function sha256(file: string): string {
   return createHash('sha256').update(readFileSync(file)).digest('hex');
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }
 
 /** Records one by one, or together where they were sent together. */

@@ -1,12 +1,11 @@
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfiguration, type ServerConfiguration } from '../../src/configuration.js';
 import { startServer, type RunningServer } from '../../src/server.js';
+import { freePort } from '../support/free-port.js';
 
 interface SampleConfiguration {
   readonly properties: Readonly<Record<string, string>>;
@@ -77,15 +76,6 @@ async function load({
       disable_token_authorization: flag('--disable-token-auth'),
     },
   });
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }
 
 async function ask(plane: 'inference' | 'management', path: string, init: RequestInit = {}) {
