@@ -102,12 +102,12 @@ function waits({ maxBatchDelay, waitsForBatch }: VersionSnapshot): boolean {
  */
 export function parseSnapshot(text: string): ModelSnapshot {
   try {
-    const { models } = JSON.parse(text) as ModelSnapshot;
-    for (const versions of Object.values(models))
+    const snapshot = JSON.parse(text) as ModelSnapshot;
+    for (const versions of Object.values(snapshot.models))
       for (const { marName, minWorkers, maxWorkers } of Object.values(versions))
         if (typeof marName !== 'string' || !(minWorkers >= 0 && maxWorkers >= minWorkers))
           throw new Error('a version lacks its marName or its numbers of workers');
-    return JSON.parse(text) as ModelSnapshot;
+    return snapshot;
   } catch (cause) {
     const reason =
       'model_snapshot is no snapshot of models. Remove it, name another file with --ts-config, or start with --ncs.';
