@@ -128,13 +128,16 @@ describe('the standalone listeners', () => {
     expect(await outcome(path)).toEqual(NOT_FOUND);
   });
 
-  it.each(['/ping%zz', '/predictions/m%', '/%', `/predictions/${'n'.repeat(2000)}`])(
-    'answer the unreadable path %s with 400',
-    async (path) => {
-      await serve();
-      expect((await outcome(path)).slice(0, 2)).toEqual([400, 'BadRequestException']);
-    },
-  );
+  it.each([
+    ['/ping%zz', 403, 'IllegalArgumentException'],
+    ['/predictions/m%', 403, 'IllegalArgumentException'],
+    ['/%', 403, 'IllegalArgumentException'],
+    ['/predictions/%ff', 400, 'BadRequestException'],
+    [`/predictions/${'n'.repeat(2000)}`, 400, 'BadRequestException'],
+  ])('answer the unreadable path %s with %d %s', async (path, status, type) => {
+    await serve();
+    expect((await outcome(path)).slice(0, 2)).toEqual([status, type]);
+  });
 
   it.each([
     'garbage\r\n\r\n',

@@ -1,11 +1,10 @@
 import type { ReceivedResponse } from '../support/http-exchange.js';
 import { comparableMetrics } from './metrics-text.js';
-import type { Recorded, RecordedHttp, RecordedResponse } from './recorded-server.js';
+import type { Recorded, RecordedHttp, RecordedResponse } from './records.js';
 
 /** What two answers are compared by: the head as far as it is the same on every machine, and the body. */
 export interface Comparable {
   readonly status: number;
-  readonly reason: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: unknown;
   /** Of a stream. */
@@ -33,7 +32,7 @@ export function expected(record: RecordedHttp): Comparable | undefined {
 }
 
 function comparable(
-  { status, reason, headers }: Pick<RecordedResponse, 'status' | 'reason' | 'headers'>,
+  { status, headers }: Pick<RecordedResponse, 'status' | 'headers'>,
   body: string,
   chunks: readonly string[] | undefined,
   record: Recorded,
@@ -44,7 +43,6 @@ function comparable(
     .map(([name, value]) => [name, name === 'x-request-id' ? 'some id' : value] as const);
   return {
     status,
-    reason,
     headers: Object.fromEntries(compared),
     body: withoutVolatile(body, record),
     ...(chunks && { chunks }),

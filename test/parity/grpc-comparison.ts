@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { withoutVolatile } from './comparison.js';
 import { withoutNotes, type GrpcAnswer } from '../support/grpc-client.js';
-import type { RecordedGrpc } from './recorded-server.js';
+import type { RecordedGrpc } from './records.js';
 
 /** What is compared of a call: all but what is different on every machine. */
 export interface ComparableCall {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { comparableMetrics } from './metrics-text.js';
-import { readRecords, type RecordedHttp } from './recorded-server.js';
+import { readRecords, type RecordedHttp } from './records.js';
 
 const records = readRecords('metrics.jsonl').filter(
   (record) => record.kind !== 'grpc' && record.request?.port === 'metrics',

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { pythonVenv } from '../support/python-venv.js';
 import { DIFFERENCES } from './differences.js';
+import { inThisProcess } from './launch.js';
 import { RECORD_FILES, idOf, isCompared, replayRun, runsOf, type Outcome } from './replay.js';
 
 const RUN_LIMIT_MS = 180_000;
@@ -18,7 +19,7 @@ export async function describeReplay(file: string): Promise<void> {
     let outcomes: Map<string, Outcome>;
 
     beforeAll(async () => {
-      const replayed = await replayRun(records, python ?? '');
+      const replayed = await replayRun(records, inThisProcess(python ?? ''));
       outcomes = new Map(replayed.map((outcome) => [idOf(outcome.record), outcome]));
     }, RUN_LIMIT_MS);
 

@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ReceivedResponse } from '../support/http-exchange.js';
 import { expected, received, type Comparable } from './comparison.js';
-import { DIFFERENCES } from './differences.js';
+import { DIFFERENCES, type Difference } from './differences.js';
 import type { GrpcAnswer } from '../support/grpc-client.js';
 import { expectedCall, receivedCall, type ComparableCall } from './grpc-comparison.js';
-import { readRecords, startRecorded, type Answer, type Recorded } from './recorded-server.js';
+import type { Launcher } from './launch.js';
+import { startRecorded, type Answer } from './recorded-server.js';
+import { readRecords, type Recorded } from './records.js';
 
 /** A file of records, and which of its runs are replayed: those that a handler takes part in. */
 export interface RecordFile {
@@ -18,8 +20,8 @@ export const RECORD_FILES: readonly RecordFile[] = [
   { file: 'inference.jsonl' },
   {
     file: 'errors.jsonl',
-    runs: ['errors-small', 'errors-queue', 'errors-direct', 'errors-cors', 'errors-single'],
-    leftOut: 'malformed HTTP and the heap of a JVM: no handler takes part in them',
+    runs: ['errors-small', 'errors-queue', 'errors-raw', 'errors-direct', 'errors-cors', 'errors-single'],
+    leftOut: 'the memory of a JVM that is too small, and servers that do not start',
   },
   { file: 'management.jsonl' },
   { file: 'grpc.jsonl' },
@@ -45,6 +47,11 @@ export const idOf = ({ run, name }: Recorded) => `${run}/${name}`;
 
 const listed = new Map(DIFFERENCES.flatMap((difference) => difference.records.map((id) => [id, difference])));
 
+/** What is listed about a record. */
+export function differenceAt(record: Recorded): Difference | undefined {
+  return listed.get(idOf(record));
+}
+
 /** The records of a file by run, in their order. */
 export function runsOf({ file, runs }: RecordFile): Map<string, Recorded[]> {
   const all = readRecords(file).filter(({ kind }) => kind !== 'observation');
@@ -62,8 +69,8 @@ export function grouped<T, K>(items: readonly T[], groupOf: (item: T) => K): Map
 }
 
 /** Sends the requests of a run to a fresh server, in their order, because every answer depends on what was asked before. */
-export async function replayRun(run: readonly Recorded[], python: string): Promise<Outcome[]> {
-  const server = await startRecorded(run[0]?.config ?? '', python);
+export async function replayRun(run: readonly Recorded[], launcher: Launcher): Promise<Outcome[]> {
+  const server = await startRecorded(run[0]?.config ?? '', launcher);
   try {
     const answers = await server.replayAll(run);
     return run.filter(isCompared).map((record) => outcomeOf(record, answers.get(record)));
@@ -80,10 +87,8 @@ export function isCompared({ kind }: Recorded): boolean {
 function outcomeOf(record: Recorded, answer: Answer | undefined): Outcome {
   const theirs = record.kind === 'grpc' ? expectedCall(record) : expected(record);
   const ours = comparableAnswer(record, answer);
-  const difference = listed.get(idOf(record));
-  // What is listed and does not differ is a mistake of the list.
-  if (isDeepStrictEqual(ours, theirs))
-    return { record, verdict: difference === undefined ? 'same' : 'wrong', ours, theirs };
+  const difference = differenceAt(record);
+  if (isDeepStrictEqual(ours, theirs)) return { record, verdict: 'same', ours, theirs };
   if (difference === undefined) return { record, verdict: 'wrong', ours, theirs };
   const verdict = difference.notYet === true ? 'not yet' : 'on purpose';
   return { record, verdict, reason: difference.reason, ours, theirs };

@@ -52,6 +52,7 @@ const reason = (details: Record<string, unknown>) => String(details['reason']);
 const KINDS = {
   BAD_REQUEST: kind(400, 'INVALID_ARGUMENT', 'BadRequestException', reason),
   INVALID_INPUT: kind(400, 'INVALID_ARGUMENT', 'BadRequestException', reason),
+  BROKEN_ESCAPE: kind(403, 'INVALID_ARGUMENT', 'IllegalArgumentException', reason),
   PAYLOAD_TOO_LARGE: kind(
     413,
     'RESOURCE_EXHAUSTED',

@@ -40,11 +40,13 @@ const STATUS_OF_HTTP: ReadonlyMap<number, status> = new Map([
 ]);
 
 const HTTP = 'org.pytorch.serve.http';
-const MODEL = 'org.pytorch.serve.archive.model';
+const ARCHIVE = 'org.pytorch.serve.archive';
+const MODEL = `${ARCHIVE}.model`;
 const CLASS_NAMES: Readonly<Record<string, string>> = {
   ModelNotFoundException: `${MODEL}.ModelNotFoundException`,
   ModelVersionNotFoundException: `${MODEL}.ModelVersionNotFoundException`,
   InvalidModelException: `${MODEL}.InvalidModelException`,
+  DownloadArchiveException: `${ARCHIVE}.DownloadArchiveException`,
 };
 
 /** What TorchServe's inference service finds out before a worker is asked: `INTERNAL`, and where nothing was thrown in Java, a name of its own. */

@@ -27,8 +27,10 @@ export { PredictionResponder, withAskedVersion, type PredictionTarget } from './
 export { bodyOf } from './send-answer.js';
 export { PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
 export { TorchServeExceptionFilter, sendError } from './exception.filter.js';
+export { sendModelReadiness } from './model-readiness.js';
 export { Plane, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawTarget } from './raw-target.js';
+export { assertEscapes } from './percent-escapes.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
 export { planeOf } from './route-marks.js';
 export { sendBody, sendJson, sendNativeJson, tellAnswers } from './response-head.js';

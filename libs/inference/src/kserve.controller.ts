@@ -1,6 +1,9 @@
 import { All, Controller, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError } from '#libs/common';
+import { sendModelReadiness } from './model-readiness.js';
+import { ModelRegistry } from './model-registry.js';
+import { planesOf } from './plane.js';
 import { PredictionResponder } from './prediction-responder.js';
 import { RawBody } from './raw-body.js';
 import { RawTarget } from './raw-target.js';
@@ -13,7 +16,10 @@ import { TorchServeRoutes } from './torchserve-routes.js';
 @Controller()
 @TorchServeRoutes('inference', [])
 export class KServeController {
-  constructor(private readonly responder: PredictionResponder) {}
+  constructor(
+    private readonly responder: PredictionResponder,
+    private readonly registry: ModelRegistry,
+  ) {}
 
   /** KServe's version 1: `{model}:predict` and `{model}:explain`. */
   @All('v1/models/:target')
@@ -21,10 +27,17 @@ export class KServeController {
   async v1(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { target } = request.params as { target: string };
     const verb = /:(predict|explain)/.exec(target)?.[1];
-    if (verb === undefined) throw new MarlineError('RESOURCE_NOT_FOUND');
+    if (verb === undefined) return this.#readiness(target, request, reply);
     const model = target.slice(0, target.indexOf(':'));
     const explain = verb === 'explain';
     await this.responder.respond(new RawTarget(model, undefined, { explain }), request, reply);
+  }
+
+  /** On one port for all, the path of a model is also TorchServe's question of the management port whether it is ready. */
+  #readiness(target: string, request: FastifyRequest, reply: FastifyReply): void {
+    if (request.method !== 'GET' || !planesOf(request).includes('management'))
+      throw new MarlineError('RESOURCE_NOT_FOUND');
+    sendModelReadiness(this.registry, target, reply);
   }
 
   /** The explanation that version 2 has no words for. */

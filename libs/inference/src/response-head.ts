@@ -43,6 +43,11 @@ const CASED: Readonly<Record<string, string>> = {
   'cache-control': 'Cache-Control',
   expires: 'Expires',
 };
+const NEVER_CACHED = {
+  pragma: 'no-cache',
+  'cache-control': 'no-cache; no-store, must-revalidate, private',
+  expires: 'Thu, 01 Jan 1970 00:00:00 UTC',
+} as const;
 // What Fastify calls a buffer and a text that nobody described; TorchServe says nothing about those.
 const FASTIFY_DEFAULT_TYPES: readonly unknown[] = ['application/octet-stream', 'text/plain; charset=utf-8'];
 const UNKNOWN_TO_TORCHSERVE: ReadonlySet<number> = new Set([418, 451, 508, 509]);
@@ -80,9 +85,9 @@ export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer |
     head.headers === undefined || head.headers.length === 0 ? undefined : addFields(reply, head.headers);
   reply.header('x-request-id', head.requestId ?? randomUUID());
   if (head.native !== true) {
-    reply.header('pragma', 'no-cache');
-    reply.header('cache-control', 'no-cache; no-store, must-revalidate, private');
-    reply.header('expires', 'Thu, 01 Jan 1970 00:00:00 UTC');
+    reply.header('pragma', NEVER_CACHED.pragma);
+    reply.header('cache-control', NEVER_CACHED['cache-control']);
+    reply.header('expires', NEVER_CACHED.expires);
   }
   reply.code(head.status);
   (reply.server as TellingInstance)[ON_ANSWER]?.(head.status);
@@ -108,6 +113,21 @@ export function sendJson(
   sendBody(reply, { status, headers: JSON_TYPE, reason }, body);
 }
 
+/** All of an error answer of TorchServe's, for a socket on which no request could be read. It ends the connection. */
+export function errorAnswer(status: number, value: unknown): string {
+  const body = `${JSON.stringify(value, null, 2)}\n`;
+  const fields = Object.entries(NEVER_CACHED).map(([name, text]) => `${CASED[name]}: ${text}`);
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'content-type: application/json',
+    `x-request-id: ${randomUUID()}`,
+    ...fields,
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ];
+  return `${head.join('\r\n')}\r\n\r\n${body}`;
+}
+
 // A handler may choose any status, and TorchServe has its own words for those that it does not know.
 function reasonOf(status: number): string | undefined {
   if (status < 400 || (STATUS_CODES[status] !== undefined && !UNKNOWN_TO_TORCHSERVE.has(status)))
@@ -129,6 +149,8 @@ export function sendNativeJson(
 /** Sends a status alone, as TorchServe answers a request that it did not look at. */
 export function sendBareStatus(reply: FastifyReply, status: number): void {
   leaveEndlessBody(reply);
+  // Node writes that the connection stays, and TorchServe does not, unless somebody had a say in it.
+  if (!reply.hasHeader('connection')) reply.raw.removeHeader('connection');
   reply.code(status).send();
 }
 

@@ -1,9 +1,10 @@
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyRequest, FastifyServerOptions, RouteOptions } from 'fastify';
-import { MarlineError } from '#libs/common';
+import { MarlineError, toMarlineError } from '#libs/common';
 import { errorBody, sendError } from './exception.filter.js';
+import { assertEscapes } from './percent-escapes.js';
 import { planesOf, type PlaneName } from './plane.js';
-import { closeConnectionsOnError } from './response-head.js';
+import { closeConnectionsOnError, errorAnswer } from './response-head.js';
 import { routeMarks } from './route-marks.js';
 
 /** Longest time that a client may take to send its request; Fastify's own default is no limit. */
@@ -20,12 +21,7 @@ export function torchServeServerOptions() {
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_NAME_LENGTH },
     clientErrorHandler: answerMalformedHttp,
-    frameworkErrors(_error, _request, reply) {
-      const error = new MarlineError('BAD_REQUEST', {
-        reason: 'The path of the request is too long or wrongly percent-encoded.',
-      });
-      sendError(reply, error);
-    },
+    frameworkErrors: (_error, { raw }, reply) => sendError(reply, pathError(raw.url ?? '')),
   } satisfies FastifyServerOptions;
 }
 
@@ -40,6 +36,8 @@ export function useTorchServeErrors(fastify: FastifyInstance): void {
     paths.push({ plane: routeMarks(route.config).plane, pattern: patternOf(route) });
   });
   fastify.addHook('onRequest', (request, reply, done) => {
+    // Node takes a request line without a version as one of HTTP/0.9.
+    if (request.raw.httpVersionMajor === 0) return sendError(reply, invalidHttp());
     if (!request.is404 && !hasEmptyParameter(request)) return done();
     const planes = planesOf(request);
     const path = request.url.split('?', 1)[0] ?? '';
@@ -51,19 +49,29 @@ export function useTorchServeErrors(fastify: FastifyInstance): void {
   });
 }
 
+/** What is wrong with a path that the router did not take. */
+function pathError(target: string): MarlineError {
+  try {
+    assertEscapes(target.split('?', 1)[0] ?? '');
+    return new MarlineError('BAD_REQUEST', {
+      reason: `The path of the request is no UTF-8 when decoded, or has a name of more than ${MAX_NAME_LENGTH} characters.`,
+    });
+  } catch (error) {
+    return toMarlineError(error);
+  }
+}
+
 function answerMalformedHttp(error: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
   }
-  const body = `${JSON.stringify(errorBody(new MarlineError('BAD_REQUEST', { reason: 'Invalid HTTP message.' })), null, 2)}\n`;
-  const head = [
-    'HTTP/1.1 400 Bad Request',
-    'content-type: application/json',
-    `content-length: ${Buffer.byteLength(body)}`,
-    'connection: close',
-  ];
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+  const refusal = invalidHttp();
+  socket.end(errorAnswer(refusal.status, errorBody(refusal)), () => socket.destroy());
+}
+
+function invalidHttp(): MarlineError {
+  return new MarlineError('BAD_REQUEST', { reason: 'Invalid HTTP message.' });
 }
 
 /** Nest takes no route for a path with an empty name in it, and answers in its own shape. */

@@ -114,7 +114,11 @@ export class ModelOperations {
     } = readParameters(ScaleModelDto, source);
     if (minWorker < 0) throw new MarlineError('BAD_REQUEST', { reason: 'min_worker cannot be negative.' });
     const scaled = version ?? modelVersion;
-    await this.registry.scale(model, scaled, minWorker, maxWorker, { synchronous });
+    await this.registry
+      .scale(model, scaled, minWorker, maxWorker, { synchronous })
+      .catch((error: unknown) => {
+        throw withAskedVersion(error, scaled);
+      });
     if (!synchronous) return IN_PROGRESS;
     return done(
       `Workers scaled to ${minWorker} for model: ${model}${scaled === undefined ? '' : `, version: ${scaled}`}`,
@@ -169,4 +173,10 @@ function withoutNulls(value: object): object {
       ? Object.fromEntries(Object.entries(field).filter(([, inner]) => inner !== null))
       : field,
   ) as object;
+}
+
+/** As TorchServe, an error of workers names the version that the caller named, or `null`. */
+function withAskedVersion(error: unknown, version: string | undefined): unknown {
+  if (!isMarlineError(error) || error.code !== 'WORKERS_NOT_STARTED') return error;
+  return new MarlineError(error.code, { ...error.details, version: version ?? null }, { cause: error.cause });
 }

@@ -1,7 +1,14 @@
 import { Controller, Delete, Get, Options, Post, Put, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError } from '#libs/common';
-import { ModelRegistry, RawBody, TorchServeRoutes, readRawBody, sendJson } from '#libs/inference';
+import {
+  ModelRegistry,
+  RawBody,
+  TorchServeRoutes,
+  assertEscapes,
+  readRawBody,
+  sendJson,
+} from '#libs/inference';
 import { modelManagementDocument } from './management-document.js';
 import { ModelOperations, type Outcome } from './model-operations.js';
 import type { ParameterSource } from './models.dto.js';
@@ -11,7 +18,7 @@ interface ModelPath {
   readonly version?: string;
 }
 
-/** A registration is a few names and numbers. */
+/** A registration is a few names and numbers; a server whose own limit is lower keeps to that. */
 const MAX_BODY_BYTES = 64 * 1024;
 
 /**
@@ -49,8 +56,8 @@ export class ModelsController {
     sendJson(reply, 200, this.operations.list(queryOf(request)));
   }
 
-  /** The default version, the one in the path, or (`all`) every version. */
-  @Get([':model', ':model/:version'])
+  /** The default version, the one in the path, or (`all`) every version. TorchServe does not look at what comes behind. */
+  @Get([':model', ':model/:version', ':model/:version/set-default'])
   @RawBody()
   async describe(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
@@ -99,14 +106,17 @@ function sendOutcome(reply: FastifyReply, { text, done }: Outcome): void {
 
 // Read here and not from `request.query`: the host may have a query parser of its own.
 function queryOf({ raw }: FastifyRequest): ParameterSource {
-  const [, ...query] = (raw.url ?? '').split('?');
+  const { url = '' } = raw;
+  assertEscapes(url);
+  const [, ...query] = url.split('?');
   return { kind: 'query', query: new URLSearchParams(query.join('?')) };
 }
 
 async function sourceOf(request: FastifyRequest): Promise<ParameterSource> {
   const mediaType = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim();
   if (mediaType?.toLowerCase() !== 'application/json') return queryOf(request);
-  return { kind: 'json', body: parseObject((await readRawBody(request, MAX_BODY_BYTES)).toString()) };
+  const limitBytes = Math.min(MAX_BODY_BYTES, request.routeOptions.bodyLimit ?? MAX_BODY_BYTES);
+  return { kind: 'json', body: parseObject((await readRawBody(request, limitBytes)).toString()) };
 }
 
 function parseObject(text: string): Readonly<Record<string, unknown>> {

@@ -1,4 +1,4 @@
-import { Controller, Get, Post, Req, Res, UseFilters, UseGuards } from '@nestjs/common';
+import { All, Controller, Get, Post, Req, Res, UseFilters, UseGuards } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import {
   AccessGuard,
@@ -9,11 +9,12 @@ import {
   RawBody,
   RawTarget,
   protocolMetadata,
+  sendJson,
   sendNativeJson,
   type PredictionTarget,
 } from '#libs/inference';
 import { MarlineHealthIndicator } from '../health/health.indicator.js';
-import { OipExceptionFilter } from './oip.filter.js';
+import { OipExceptionFilter, expectTorchServeErrors } from './oip.filter.js';
 import { protocolInput } from './protocol-input.js';
 
 interface ModelPath {
@@ -47,10 +48,11 @@ export class OipController {
   @RawBody()
   async infer(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
-    const target: PredictionTarget =
-      this.registry.get(model, version).settings.envelope === ENVELOPE
-        ? new RawTarget(model, version, { explain: false })
-        : { model, version, native: true, input: protocolInput };
+    const hasEnvelope = this.registry.get(model, version).settings.envelope === ENVELOPE;
+    if (hasEnvelope) expectTorchServeErrors(request);
+    const target: PredictionTarget = hasEnvelope
+      ? new RawTarget(model, version, { explain: false })
+      : { model, version, native: true, input: protocolInput };
     await this.responder.respond(target, request, reply);
   }
 
@@ -66,11 +68,11 @@ export class OipController {
     sendNativeJson(reply, 200, { live: true });
   }
 
-  /** 200 when every model that counts is ready and the application is not stopping, else 503. */
-  @Get('health/ready')
+  /** 200 when every model that counts is ready and the application is not stopping, else 503; for every method, as in TorchServe. */
+  @All('health/ready')
   ready(@Res() reply: FastifyReply): void {
     const ready = this.health.ready().marline.status === 'up';
-    sendNativeJson(reply, ready ? 200 : 503, { ready });
+    sendJson(reply, ready ? 200 : 503, { ready });
   }
 
   /** Versions, inputs and outputs of a model. */

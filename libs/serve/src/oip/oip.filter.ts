@@ -1,10 +1,17 @@
 import { Catch } from '@nestjs/common';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError, type ErrorCode, type Header } from '#libs/common';
 import { TorchServeExceptionFilter, sendNativeJson } from '#libs/inference';
 
 const TOO_MANY_REQUESTS = 429;
 const OVERLOAD: ReadonlySet<ErrorCode> = new Set(['QUEUE_FULL', 'OVERLOADED', 'SEQUENCE_REFUSED']);
+
+const behindEnvelope = new WeakSet<FastifyRequest>();
+
+/** Makes the errors of a request TorchServe's own: whoever asks a handler behind its envelope knows those. */
+export function expectTorchServeErrors(request: FastifyRequest): void {
+  behindEnvelope.add(request);
+}
 
 /**
  * Answers our errors as the open inference protocol does, `{ "error": … }`. Overload is 429 with the seconds after which a
@@ -13,6 +20,7 @@ const OVERLOAD: ReadonlySet<ErrorCode> = new Set(['QUEUE_FULL', 'OVERLOADED', 'S
 @Catch(MarlineError)
 export class OipExceptionFilter extends TorchServeExceptionFilter {
   protected override answer(reply: FastifyReply, error: MarlineError): void {
+    if (behindEnvelope.has(reply.request)) return super.answer(reply, error);
     const overloaded = OVERLOAD.has(error.code);
     sendNativeJson(
       reply,
