@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer } from '../../src/server.js';
@@ -89,11 +91,14 @@ export function withCommand(command: string): Launcher {
     },
     async start({ path, properties, values, config }) {
       const line = [fill(command, { ...values, CONFIG: properties }), ...(config.args ?? [])].join(' ');
+      // TorchServe keeps the PID of the only server there.
+      const temporary = join(path, 'tmp');
+      mkdirSync(temporary);
       // In a group of its own, so that whatever the command starts can be ended with it.
       const child = spawn(line, {
         shell: true,
         cwd: path,
-        env: { ...process.env, ...config.env },
+        env: { ...process.env, TMPDIR: temporary, ...config.env },
         detached: true,
         stdio: ['ignore', 'ignore', 'inherit'],
       });
