@@ -12,6 +12,12 @@ describe('sessionOptions', () => {
     });
   });
 
+  it('keeps int8 weights from overflowing, in both forms of a model', () => {
+    const exact = { extra: { session: { x64quantprecision: '1' } } };
+    expect(sessionOptions({ ...plan, shared: true })).toMatchObject(exact);
+    expect(sharingOptions('/cache/model.onnx', 1)).toMatchObject(exact);
+  });
+
   it('does not optimise the shared form again', () => {
     expect(sessionOptions(plan).graphOptimizationLevel).toBe('all');
     expect(sessionOptions({ ...plan, shared: true }).graphOptimizationLevel).toBe('disabled');

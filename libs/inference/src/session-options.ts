@@ -5,6 +5,12 @@ import type { SessionPlan } from './worker-model.js';
 const LOG_FATAL_ONLY = 4;
 
 /**
+ * Without it int8 weights overflow on x86 CPUs that have AVX2 but no VNNI: EfficientNet-lite0 as int8 saw its cup of espresso with 0.41 in
+ * place of 0.95. Such a CPU takes 1.28 times as long for the right answer (AMD EPYC, ten rounds by turns); on all others it changes nothing.
+ */
+const EXACT_INT8 = { x64quantprecision: '1' } as const;
+
+/**
  * The options of a worker's session. Threads are set explicitly, because ONNX Runtime sizes its pools to the host and not to
  * the container; spinning is off, because it costs five times the CPU (21 against 4.3 ms per item, two workers with four threads).
  */
@@ -20,7 +26,9 @@ export function sessionOptions(plan: Omit<SessionPlan, 'path'>): InferenceSessio
     logSeverityLevel: LOG_FATAL_ONLY,
     // Optimising the shared form again would copy the weights that it maps.
     graphOptimizationLevel: plan.shared ? 'disabled' : 'all',
-    extra: { session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } } },
+    extra: {
+      session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' }, ...EXACT_INT8 },
+    },
   };
 }
 
@@ -33,6 +41,7 @@ export const SHARED_FORM = {
   optimized_model_external_initializers_min_size_in_bytes: '1024',
   // Weights in the layout that the kernels want are stored as well, so that no worker makes a private copy of them.
   save_external_prepacked_constant_initializers: '1',
+  ...EXACT_INT8,
 } as const;
 
 /** The options that make a session write its optimised form to `path`, with the weights in a file beside it. */
