@@ -23,8 +23,12 @@ function createProgram(terminal: Terminal, finish: (code: number) => void): Comm
     .enablePositionalOptions()
     .version(`marline ${VERSION}`, '-v, --version')
     .addHelpText('after', EXAMPLES);
-  const commands = [serveCommand, predictCommand, benchCommand, tuneCommand, convertCommand, handlerCommand];
-  const made = [...commands.map((make) => make(terminal)), doctorCommand(terminal, finish)];
+  const commands = [predictCommand, benchCommand, tuneCommand, convertCommand, handlerCommand];
+  const made = [
+    serveCommand(terminal, finish),
+    ...commands.map((make) => make(terminal)),
+    doctorCommand(terminal, finish),
+  ];
   for (const command of made) {
     program.addCommand(command.showHelpAfterError(`(marline ${command.name()} --help shows all options)`));
   }

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Logger } from '@nestjs/common';
 import { VERSION, systemClock } from '#libs/common';
@@ -18,25 +19,43 @@ const ECHO_MS = 500;
 
 /**
  * Runs the server until SIGTERM or SIGINT, and resolves when it has stopped.
+ * @param warnings told at the start, beside those about the configuration
  * @throws MarlineError `OPTIONS_INVALID` when it cannot start
  */
-export async function runServer(configuration: ServerConfiguration, terminal: Terminal): Promise<void> {
+export async function runServer(
+  configuration: ServerConfiguration,
+  warnings: readonly string[],
+  terminal: Terminal,
+): Promise<void> {
   const nestLogger = new StandaloneLogger();
   Logger.overrideLogger(nestLogger);
   const logger = new Logger('Server');
   const devices = await usableDevices(configuration);
   const stopRequested = untilStopRequested(logger);
   logger.log([introduction(devices), ...describeConfiguration(configuration)].join('\n'));
+  for (const warning of warnings) logger.warn(warning);
   warnAbout(configuration, logger);
   const server = await startServer(configuration, devices, nestLogger);
   logListeners(server, logger);
   terminal.stdout.write('Model server started.\n');
+  tellParent();
   await stopRequested;
   const limit = configuration.drainTimeoutMs + STOP_GRACE_MS;
   // Without a reference: it matters only while something else, such as a worker in a native run, keeps the process alive.
   systemClock.after(limit, () => kill(logger, `Still not stopped after ${limit} ms.`));
   await server.close();
   logger.log('Model server stopped.');
+}
+
+/** Removes the keys of a server that has stopped: they open nothing any more. */
+export function forgetKeys(configuration: ServerConfiguration): void {
+  if (!configuration.disableTokenAuthorization) rmSync(keyFileOf(configuration), { force: true });
+}
+
+/** A parent that opened a channel waits for this: `marline serve --start`, and process managers such as pm2. */
+function tellParent(): void {
+  // The parent may be gone at any time, and need not hear it.
+  if (process.connected) process.send?.('ready', undefined, {}, () => undefined);
 }
 
 async function usableDevices({ numberOfGpu = Infinity }: ServerConfiguration): Promise<readonly Device[]> {

@@ -1,7 +1,14 @@
-import { Command } from 'commander';
+import { join } from 'node:path';
+import { Command, Option } from 'commander';
+import { VERSION } from '#libs/common';
+import type { ServerConfiguration } from '../configuration.js';
 import type { Terminal } from './predict.js';
 
 interface ServeOptions {
+  readonly version?: true;
+  readonly start?: true;
+  readonly stop?: true;
+  readonly foreground?: true;
   readonly tsConfig?: string;
   readonly modelStore?: string;
   readonly models?: readonly string[];
@@ -9,6 +16,10 @@ interface ServeOptions {
   readonly enableModelApi?: true;
   readonly disableTokenAuth?: true;
   readonly configSnapshots: boolean;
+  readonly workflowStore?: string;
+  readonly logConfig?: string;
+  readonly cppLogConfig?: string;
+  readonly pluginsPath?: string;
 }
 
 const EXAMPLES = `
@@ -16,18 +27,28 @@ Examples:
   $ marline serve --model-store models --models all
   $ marline serve --model-store models --models fraud.mar digits=mnist.mar --enable-model-api
   $ marline serve --ts-config config.properties
+  $ marline serve --start --ncs --model-store models --models all && marline serve --stop
 
 Without --ts-config, the newest snapshot in logs/config is read, else config.properties of the current folder. Inference listens on
 http://127.0.0.1:8080, management on 8081, metrics on 8082, gRPC on 7070 and 7071, unless the configuration says
 otherwise.
-SIGTERM and SIGINT answer what was accepted, then end the server.`;
+SIGTERM and SIGINT answer what was accepted, then end the server. --start returns when the server listens, or with the
+reason why it does not; from then on its output goes to logs/marline.log.`;
 
-/** `marline serve`: the standalone server, in the foreground, with TorchServe's options. */
-export function serveCommand(terminal: Terminal = process): Command {
+/** `marline serve`: the standalone server, with TorchServe's options. @param finish is told the exit code */
+export function serveCommand(terminal: Terminal, finish: (code: number) => void): Command {
   return new Command('serve')
     .description(
       'serve the archives of a folder over HTTP and gRPC, with the addresses and options of TorchServe',
     )
+    .addOption(new Option('-v, --version', 'print the version').conflicts(['start', 'stop']))
+    .addOption(
+      new Option('--start', 'start in the background, unless --foreground is there as well').conflicts(
+        'stop',
+      ),
+    )
+    .option('--stop', 'stop the server that was started with --start or --foreground, and wait for its end')
+    .option('--foreground', 'stay in the foreground, as without --start, and let --stop find the server')
     .option('--ts-config <file>', 'configuration in the form of config.properties')
     .option('--model-store <folder>', 'folder of the archives')
     .option('--models <model...>', 'what to load at start: [name=]file of the model store, or all')
@@ -41,17 +62,38 @@ export function serveCommand(terminal: Terminal = process): Command {
       'ask nobody for tokens; without it requests need the keys of key_file.json',
     )
     .option('--ncs, --no-config-snapshots', 'neither read nor write snapshots of what is served')
-    .option('--start', 'for scripts made for TorchServe: the default')
-    .option('--foreground', 'for scripts made for TorchServe: the default')
+    .option('--workflow-store <folder>', 'for scripts made for TorchServe: no effect')
+    .option('--log-config <file>', 'the same')
+    .option('--cpp-log-config <file>', 'the same')
+    .option('--ppath, --plugins-path <path>', 'the same')
     .addHelpText('after', EXAMPLES)
-    .action((options: ServeOptions) => serve(options, terminal));
+    .action((options: ServeOptions, command: Command) => serve(options, command, terminal, finish));
 }
 
-/** Resolves when the server was asked to stop and has stopped. */
-async function serve(options: ServeOptions, terminal: Terminal): Promise<void> {
+/** Resolves when the server was asked to stop and has stopped; when one in the background has started, or has been stopped. */
+async function serve(
+  options: ServeOptions,
+  command: Command,
+  terminal: Terminal,
+  finish: (code: number) => void,
+): Promise<void> {
+  if (options.version) return void terminal.stdout.write(`marline ${VERSION}\n`);
+  const { pidFilePath } = await import('../pid-file.js');
+  if (options.stop) {
+    const { stopServer } = await import('../stop-server.js');
+    return void terminal.stdout.write(await stopServer(pidFilePath()));
+  }
+  const { configuration, warnings } = await configure(options);
+  const pidFile = options.start || options.foreground ? pidFilePath() : undefined;
+  if (!options.start || options.foreground) return runHere(configuration, warnings, pidFile, terminal);
+  finish(await runInBackground(argumentsOf(command), pidFile!, terminal));
+}
+
+async function configure(options: ServeOptions) {
   // Nest takes half a second to load: the other commands do without.
   const { loadConfiguration } = await import('../configuration.js');
-  const { runServer } = await import('../run-server.js');
+  const { describeFlagsWithoutEffect } = await import('../torchserve-flags.js');
+  const directory = process.cwd();
   const configuration = loadConfiguration({
     commandLine: {
       model_store: options.modelStore,
@@ -62,8 +104,57 @@ async function serve(options: ServeOptions, terminal: Terminal): Promise<void> {
     },
     tsConfig: options.tsConfig,
     environment: process.env,
-    directory: process.cwd(),
+    directory,
     snapshots: options.configSnapshots,
   });
-  await runServer(configuration, terminal);
+  const flags = {
+    workflow_store: options.workflowStore,
+    log_config: options.logConfig,
+    cpp_log_config: options.cppLogConfig,
+    plugins_path: options.pluginsPath,
+  };
+  return { configuration, warnings: describeFlagsWithoutEffect(flags, directory) };
+}
+
+/** What follows `serve`, for another process. */
+function argumentsOf({ parent }: Command): readonly string[] {
+  const { rawArgs } = parent as Command & { readonly rawArgs: readonly string[] };
+  return rawArgs.slice(rawArgs.indexOf('serve') + 1);
+}
+
+/** @param pidFile where `--stop` looks for this server; without one it does not find it */
+async function runHere(
+  configuration: ServerConfiguration,
+  warnings: readonly string[],
+  pidFile: string | undefined,
+  terminal: Terminal,
+): Promise<void> {
+  const { runServer, forgetKeys } = await import('../run-server.js');
+  if (pidFile === undefined) return runServer(configuration, warnings, terminal);
+  const { claimPidFile } = await import('../pid-file.js');
+  const release = claimPidFile(pidFile);
+  try {
+    await runServer(configuration, warnings, terminal);
+    forgetKeys(configuration);
+  } finally {
+    release();
+  }
+}
+
+/** @returns the exit code */
+async function runInBackground(
+  args: readonly string[],
+  pidFile: string,
+  terminal: Terminal,
+): Promise<number> {
+  const { refuseSecond } = await import('../pid-file.js');
+  const { startInBackground } = await import('../background.js');
+  refuseSecond(pidFile);
+  const logFile = join(process.env['LOG_LOCATION'] || 'logs', 'marline.log');
+  const { pid, failure } = await startInBackground(args, logFile, terminal);
+  if (failure === undefined)
+    terminal.stdout.write(
+      `Marline runs as process ${pid}; from now on its output goes to ${logFile} only.\n`,
+    );
+  return failure ?? 0;
 }

@@ -18,6 +18,13 @@ export type { TorchrunConfig } from './torchrun-config.js';
 export type { ModelArchive } from './model-archive.js';
 export type { ArchiveLimits } from './archive-limits.js';
 export { ContentCache, type HeldContent } from './content-cache.js';
+export {
+  formatIdentity,
+  isAlive,
+  parseIdentity,
+  thisProcess,
+  type ProcessIdentity,
+} from './process-identity.js';
 export { ModelStore, type ArchiveOptions } from './model-store.js';
 export {
   ARCHIVE_FORMATS,

@@ -61,7 +61,10 @@ function startOf(pid: number): string | undefined {
 // Clock ticks since boot are unique only together with the boot.
 function linuxStart(pid: number): string | undefined {
   const status = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const ticks = status.slice(status.lastIndexOf(')') + 2).split(' ')[19];
+  const fields = status.slice(status.lastIndexOf(')') + 2).split(' ');
+  // It has ended, but its parent never asked: a container whose first process is no shell is full of those.
+  if (fields[0] === 'Z') return 'ended';
+  const ticks = fields[19];
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
   return ticks === undefined ? undefined : `${boot}-${ticks}`;
 }
