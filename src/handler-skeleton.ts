@@ -18,7 +18,8 @@ export function handlerSkeleton(name: string): readonly SkeletonFile[] {
   ];
 }
 
-function classNameOf(name: string): string {
+/** The class of a handler: `2nd.fraud` is `Model2ndFraudHandler`. */
+export function classNameOf(name: string): string {
   const words = name.split(/[^A-Za-z0-9]+/).filter((word) => word !== '');
   const joined = words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join('');
   const letterFirst = /^\d/.test(joined) ? `Model${joined}` : joined;

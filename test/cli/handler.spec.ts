@@ -22,9 +22,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-async function create(name: string, dir = join(folder, 'new')) {
+async function create(name: string, dir = join(folder, 'new'), ...options: string[]) {
   const terminal = new RecordedTerminal();
-  const code = await run(['handler', 'new', name, '--dir', dir], terminal);
+  const code = await run(['handler', 'new', name, '--dir', dir, ...options], terminal);
   return { code, dir, stdout: terminal.stdout.text, stderr: terminal.stderr.text };
 }
 
@@ -68,21 +68,36 @@ describe('marline handler new', () => {
     expect(readFileSync(join(dir, 'README.md'), 'utf8')).toContain('marline archive --model-name fraud');
   });
 
-  it('overwrites nothing', async () => {
+  it.each([
+    ['node', 'handler.test.mjs', 'handler.mjs'],
+    ['python', 'test_handler.py', 'handler.py'],
+  ])('overwrites nothing (%s)', async (runtime, own, other) => {
     const dir = join(folder, 'mine');
     mkdirSync(dir);
-    writeFileSync(join(dir, 'handler.test.mjs'), 'mine');
-    const { code, stderr } = await create('fraud', dir);
+    writeFileSync(join(dir, own), 'mine');
+    const { code, stderr } = await create('fraud', dir, '--runtime', runtime);
     expect(code).toBe(1);
-    expect(stderr).toContain('handler.test.mjs exists already; nothing was written');
-    expect(existsSync(join(dir, 'handler.mjs'))).toBe(false);
-    expect(readFileSync(join(dir, 'handler.test.mjs'), 'utf8')).toBe('mine');
+    expect(stderr).toContain(`${own} exists already; nothing was written`);
+    expect(existsSync(join(dir, other))).toBe(false);
+    expect(readFileSync(join(dir, own), 'utf8')).toBe('mine');
   });
 
-  it.each(['../evil', 'a b', '-x/', ''])('refuses the name %j', async (name) => {
+  it.each(
+    ['../evil', 'a b', '-x/', '', 'a"; import os'].flatMap((name) => [
+      [name, 'node'],
+      [name, 'python'],
+    ]),
+  )('refuses the name %j (%s)', async (name, runtime) => {
     const terminal = new RecordedTerminal();
-    expect(await run(['handler', 'new', '--dir', join(folder, 'x'), '--', name], terminal)).toBe(1);
+    const options = ['--dir', join(folder, 'x'), '--runtime', runtime];
+    expect(await run(['handler', 'new', ...options, '--', name], terminal)).toBe(1);
     expect(terminal.stderr.text).toContain('is not a name for a handler');
     expect(existsSync(join(folder, 'x'))).toBe(false);
+  });
+
+  it('refuses a runtime that it does not know', async () => {
+    const { code, stderr } = await create('fraud', folder, '--runtime', 'java');
+    expect(code).toBe(2);
+    expect(stderr).toContain('Allowed choices are node, python.');
   });
 });
