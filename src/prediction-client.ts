@@ -49,17 +49,31 @@ export function payloadOf(bytes: Buffer<ArrayBuffer>, input: string): Payload {
 }
 
 /**
+ * The value of `Authorization` that presents a key of the standalone server.
+ * @throws MarlineError `INVALID_INPUT` for what is no key; the text does not repeat it
+ */
+export function bearer(token: string): string {
+  if (/^[\x21-\x7e]+$/.test(token)) return `Bearer ${token}`;
+  const what = token === '' ? 'is empty' : 'has characters that no key has';
+  throw new MarlineError('INVALID_INPUT', {
+    reason: `The value of --token ${what}. Take the key of "inference" in the server's key_file.json. Nothing was sent.`,
+  });
+}
+
+/**
  * Sends one prediction.
- * @throws MarlineError `PREDICTION_EXCEPTION` when no server answers; a refusal of the server is an answer
+ * @throws MarlineError `PREDICTION_EXCEPTION` when no server answers, `INVALID_INPUT` when the token is none; a refusal of the
+ *   server is an answer
  */
 export async function predict(target: PredictionTarget, payload: Payload): Promise<ServerAnswer> {
+  const authorization = target.token === undefined ? undefined : bearer(target.token);
   const started = performance.now();
   try {
     const response = await fetch(predictionUrl(target), {
       method: 'POST',
       headers: {
         'content-type': payload.contentType,
-        ...(target.token !== undefined && { authorization: `Bearer ${target.token}` }),
+        ...(authorization !== undefined && { authorization }),
       },
       body: payload.body,
     });

@@ -12,7 +12,7 @@ import { plotOf } from '../load/plot.js';
 import { probe } from '../load/probe.js';
 import { svgPlot } from '../load/svg-plot.js';
 import { terminalPlot } from '../load/terminal-plot.js';
-import { predictionUrl } from '../prediction-client.js';
+import { bearer, predictionUrl } from '../prediction-client.js';
 import type { Terminal } from './predict.js';
 
 interface BenchOptions {
@@ -23,6 +23,7 @@ interface BenchOptions {
   readonly tensor?: readonly string[];
   readonly input: string;
   readonly contentType?: string;
+  readonly token?: string;
   readonly header: readonly string[];
   readonly connections: number;
   readonly rate?: number;
@@ -71,12 +72,8 @@ export function benchCommand(terminal: Terminal = process): Command {
     )
     .option('--input <name>', 'the input of the model that a NumPy array is for', 'input')
     .option('--content-type <type>', 'instead of what the bytes suggest')
-    .option(
-      '-H, --header <line>',
-      "sent with every request, such as 'Authorization: Bearer …'; repeatable",
-      collect,
-      [],
-    )
+    .option('--token <key>', 'the inference key in key_file.json of a server that asks for tokens')
+    .option('-H, --header <line>', "sent with every request, such as 'X-Tenant: a'; repeatable", collect, [])
     .option('--connections <n>', 'clients of the closed loop', wholeNumber(1, 10_000), 8)
     .addOption(
       new Option('--rate <n>', 'open loop: requests per second')
@@ -112,6 +109,8 @@ async function bench(options: BenchOptions, command: Command, terminal: Terminal
     command.error('error: --arrivals is for an open loop: add --rate or --sweep');
   if (options.version !== undefined && options.model === undefined)
     command.error('error: --version is of a model: add --model');
+  if (options.token !== undefined && options.header.some((line) => /^\s*authorization\s*:/i.test(line)))
+    command.error('error: --token and --header both say who asks: leave one of them out');
   for (const file of [options.svg, options.output]) if (file !== undefined) await checkWritable(file);
   const target = await targetOf(options);
   await probe(target, options.timeoutMs);
@@ -174,11 +173,12 @@ async function publish(
 }
 
 async function targetOf(options: BenchOptions): Promise<LoadTarget> {
-  const { url, model, version, body, tensor, input, contentType, header } = options;
+  const { url, model, version, body, tensor, input, contentType, token, header } = options;
   const bodies = tensor === undefined ? await bodiesOf(body ?? [], input) : [await tensorBody(tensor)];
   const payloads = contentType === undefined ? bodies : bodies.map((each) => ({ ...each, contentType }));
   const address = model === undefined ? url : predictionUrl({ url, model, version });
-  return loadTarget(new URL(address), payloads, header);
+  const key = token === undefined ? [] : [`Authorization: ${bearer(token)}`];
+  return loadTarget(new URL(address), payloads, [...key, ...header]);
 }
 
 /** Now and not after minutes of load. */
@@ -197,7 +197,7 @@ function parseUrl(value: string): string {
   if (url === undefined || !/^https?:$/.test(url.protocol))
     throw new InvalidArgumentError('Write it as http://host:port, such as http://127.0.0.1:8080.');
   if (url.username !== '' || url.password !== '')
-    throw new InvalidArgumentError('It may hold no credentials: give them as --header.');
+    throw new InvalidArgumentError('It may hold no credentials: give them as --token or --header.');
   return value;
 }
 

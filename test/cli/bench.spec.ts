@@ -120,6 +120,27 @@ describe('marline bench', () => {
     ]);
   });
 
+  it('sends the token with every request, and repeats it nowhere', async () => {
+    const key = 'QmFzZTY0_-+/=';
+    const seen = new Set<string | undefined>();
+    const url = await listen(
+      createHttpServer((request, response) => {
+        seen.add(request.headers.authorization);
+        response.statusCode = request.headers.authorization === `Bearer ${key}` ? 200 : 400;
+        response.end('fine');
+      }),
+    );
+    const output = join(folder, 'out.json');
+    const { code, stdout, stderr } = await bench('--url', url, '--token', key, '--output', output, ...SHORT);
+    expect(code).toBe(0);
+    expect([...seen]).toEqual([`Bearer ${key}`]);
+    expect(`${stdout}${stderr}${readFileSync(output, 'utf8')}`).not.toContain(key);
+    const refused = await bench('--url', url, '--token', `${key}\n`, ...SHORT);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('The value of --token has characters that no key has');
+    expect(refused.stderr).not.toContain(key);
+  });
+
   it('keeps the rate of an open loop and writes what it measured', async () => {
     const url = await listen(createHttpServer((_request, response) => void response.end('fine')));
     const [output, svg] = [join(folder, 'out.json'), join(folder, 'out.svg')];
@@ -313,6 +334,7 @@ describe('marline bench, with a server that cannot be measured', () => {
     [['--arrivals', 'poisson'], '--arrivals is for an open loop'],
     [['--rate', '5', '--arrivals', 'random'], 'Allowed choices are constant, poisson, bursts'],
     [['--version', '1.0'], '--version is of a model'],
+    [['--token', 'x', '--header', 'authorization: Bearer y'], '--token and --header both say who asks'],
     [['--conections', '2'], 'Did you mean --connections?'],
   ])('exits 2 for %j', async (args, message) => {
     const { code, stderr } = await bench(...args);

@@ -11,6 +11,7 @@ import { RecordedTerminal } from './terminal.js';
 interface Seen {
   readonly path: string;
   readonly contentType: string | undefined;
+  readonly authorization: string | undefined;
   readonly body: Buffer;
 }
 
@@ -38,7 +39,8 @@ afterEach(() => {
 
 async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const body = await readBody(request);
-  const one = { path: request.url!, contentType: request.headers['content-type'], body };
+  const { 'content-type': contentType, authorization } = request.headers;
+  const one = { path: request.url!, contentType, authorization, body };
   seen.push(one);
   const [status, text] = answer(one);
   response.writeHead(status).end(text);
@@ -159,6 +161,21 @@ describe('marline predict', () => {
     const { code, stderr } = await predict(file('a', 'x'));
     expect(code).toBe(1);
     expect(stderr).toContain(`No server listens at ${url}. Start one with: marline serve`);
+  });
+
+  it('sends the token, and nothing when it is none; it never repeats it', async () => {
+    const key = 'QmFzZTY0_-+/=';
+    expect((await predict(file('a', 'x'), '--token', key)).code).toBe(0);
+    expect(seen).toMatchObject([{ authorization: `Bearer ${key}` }]);
+    for (const broken of [`${key}\r\nX-Evil: 1`, `${key} `, 'schlüssel', '']) {
+      const { code, stderr } = await predict(file('a', 'x'), '--token', broken);
+      expect(code).toBe(1);
+      expect(stderr).toContain(
+        `The value of --token ${broken === '' ? 'is empty' : 'has characters that no key has'}`,
+      );
+      if (broken !== '') expect(stderr).not.toContain(broken.slice(0, 8));
+    }
+    expect(seen).toHaveLength(1);
   });
 
   it('sends nothing when one of the files is missing', async () => {
