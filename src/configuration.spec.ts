@@ -201,6 +201,6 @@ describe('describeConfiguration', () => {
     expect(lines).toContain('Config file: config.properties');
     expect(lines).toContain('Inference address: http://127.0.0.1:8080 (default)');
     expect(lines).toContain('Management address: http://[::1]:9 (file)');
-    expect(lines).toContain('Initial models: a.mar, b.mar (command line)');
+    expect(lines).toContain('Initial Models: a.mar, b.mar (command line)');
   });
 });

@@ -51,9 +51,9 @@ const SETTINGS = {
   enableGrpcSsl: flag('enable_grpc_ssl', undefined, false),
   privateKeyFile: text('private_key_file'),
   certificateFile: text('certificate_file'),
-  modelStore: text('model_store', 'Model store'),
-  loadModels: list('load_models', 'Initial models'),
-  allowedUrls: { ...list('allowed_urls', 'Allowed urls'), permittedBy: 'use_env_allowed_urls' },
+  modelStore: text('model_store', 'Model Store'),
+  loadModels: list('load_models', 'Initial Models'),
+  allowedUrls: { ...list('allowed_urls', 'Allowed Urls'), permittedBy: 'use_env_allowed_urls' },
   models: json('models', 'Model settings'),
   cacheDir: text('cache_dir', 'Cache folder', defaults.cacheDir),
   defaultWorkersPerModel: integer(
@@ -109,7 +109,7 @@ const SETTINGS = {
   corsAllowedMethods: header('cors_allowed_methods', 'CORS allowed methods'),
   corsAllowedHeaders: header('cors_allowed_headers', 'CORS allowed headers'),
   enableModelApi: flag('enable_model_api', 'Model API enabled', false),
-  enableMetricsApi: flag('enable_metrics_api', 'Metrics API enabled', true),
+  enableMetricsApi: flag('enable_metrics_api', 'Enable metrics API', true),
   metricsMode: oneOf('metrics_mode', 'Metrics mode', ['prometheus', 'log', 'legacy']),
   metricsConfig: text('metrics_config', 'Metrics config', defaults.metricsConfig),
   modelMetricsAutoDetect: flag(
