@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Terminal } from './commands/predict.js';
 
@@ -32,8 +32,7 @@ export async function startInBackground(
       stdio: ['ignore', log, log, 'ipc'],
     });
     const failure = await failureOf(child);
-    const said = readFileSync(logFile).subarray(size);
-    (failure === undefined ? stdout : stderr).write(said);
+    (failure === undefined ? stdout : stderr).write(readFrom(log, size));
     if (failure === undefined) {
       child.disconnect();
       child.unref();
@@ -42,6 +41,12 @@ export async function startInBackground(
   } finally {
     closeSync(log);
   }
+}
+
+/** What was added to a file, which may be large. */
+function readFrom(file: number, start: number): Buffer {
+  const added = Buffer.alloc(Math.max(0, fstatSync(file).size - start));
+  return added.subarray(0, readSync(file, added, 0, added.length, start));
 }
 
 /** Resolves with nothing when the server says that it is ready. Ctrl-C ends the server that is about to start, too. */

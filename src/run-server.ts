@@ -6,6 +6,7 @@ import { detectDevices, type Device } from '#libs/inference';
 import { formatAddress, formatHost, isLoopback, type ListenAddress } from './address.js';
 import type { Terminal } from './commands/predict.js';
 import { describeConfiguration, type ServerConfiguration } from './configuration.js';
+import { claimPidFile } from './pid-file.js';
 import { keyFileOf, startServer, type RunningServer } from './server.js';
 import { StandaloneLogger } from './standalone-logger.js';
 
@@ -17,38 +18,52 @@ const STOP_GRACE_MS = 5_000;
 /** One Ctrl-C arrives twice when npm runs the server: from the terminal, and passed on by npm. */
 const ECHO_MS = 500;
 
+/** How `marline serve` runs the server. */
+export interface RunOptions {
+  /** Told at the start, beside those about the configuration. */
+  readonly warnings: readonly string[];
+  /** Where `--stop` looks for this server; without one it does not find it. */
+  readonly pidFile?: string;
+}
+
 /**
  * Runs the server until SIGTERM or SIGINT, and resolves when it has stopped.
- * @param warnings told at the start, beside those about the configuration
  * @throws MarlineError `OPTIONS_INVALID` when it cannot start
  */
 export async function runServer(
   configuration: ServerConfiguration,
-  warnings: readonly string[],
+  { warnings, pidFile }: RunOptions,
   terminal: Terminal,
 ): Promise<void> {
   const nestLogger = new StandaloneLogger();
   Logger.overrideLogger(nestLogger);
   const logger = new Logger('Server');
-  const devices = await usableDevices(configuration);
+  // Before anybody can read whom to signal: what the file names must not end without giving it up.
   const stopRequested = untilStopRequested(logger);
-  logger.log([introduction(devices), ...describeConfiguration(configuration)].join('\n'));
-  for (const warning of warnings) logger.warn(warning);
-  warnAbout(configuration, logger);
-  const server = await startServer(configuration, devices, nestLogger);
-  logListeners(server, logger);
-  terminal.stdout.write('Model server started.\n');
-  tellParent();
-  await stopRequested;
-  const limit = configuration.drainTimeoutMs + STOP_GRACE_MS;
-  // Without a reference: it matters only while something else, such as a worker in a native run, keeps the process alive.
-  systemClock.after(limit, () => kill(logger, `Still not stopped after ${limit} ms.`));
-  await server.close();
-  logger.log('Model server stopped.');
+  const release = pidFile === undefined ? undefined : claimPidFile(pidFile);
+  try {
+    const devices = await usableDevices(configuration);
+    logger.log([introduction(devices), ...describeConfiguration(configuration)].join('\n'));
+    for (const warning of warnings) logger.warn(warning);
+    warnAbout(configuration, logger);
+    const server = await startServer(configuration, devices, nestLogger);
+    logListeners(server, logger);
+    terminal.stdout.write('Model server started.\n');
+    tellParent();
+    await stopRequested;
+    const limit = configuration.drainTimeoutMs + STOP_GRACE_MS;
+    // Without a reference: it matters only while something else, such as a worker in a native run, keeps the process alive.
+    systemClock.after(limit, () => kill(logger, `Still not stopped after ${limit} ms.`));
+    await server.close();
+    if (pidFile !== undefined) forgetKeys(configuration);
+    logger.log('Model server stopped.');
+  } finally {
+    release?.();
+  }
 }
 
 /** Removes the keys of a server that has stopped: they open nothing any more. */
-export function forgetKeys(configuration: ServerConfiguration): void {
+function forgetKeys(configuration: ServerConfiguration): void {
   if (!configuration.disableTokenAuthorization) rmSync(keyFileOf(configuration), { force: true });
 }
 

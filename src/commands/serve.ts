@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { VERSION } from '#libs/common';
-import type { ServerConfiguration } from '../configuration.js';
 import type { Terminal } from './predict.js';
 
 interface ServeOptions {
@@ -85,7 +84,10 @@ async function serve(
   }
   const { configuration, warnings } = await configure(options);
   const pidFile = options.start || options.foreground ? pidFilePath() : undefined;
-  if (!options.start || options.foreground) return runHere(configuration, warnings, pidFile, terminal);
+  if (!options.start || options.foreground) {
+    const { runServer } = await import('../run-server.js');
+    return runServer(configuration, { warnings, pidFile }, terminal);
+  }
   finish(await runInBackground(argumentsOf(command), pidFile!, terminal));
 }
 
@@ -120,25 +122,6 @@ async function configure(options: ServeOptions) {
 function argumentsOf({ parent }: Command): readonly string[] {
   const { rawArgs } = parent as Command & { readonly rawArgs: readonly string[] };
   return rawArgs.slice(rawArgs.indexOf('serve') + 1);
-}
-
-/** @param pidFile where `--stop` looks for this server; without one it does not find it */
-async function runHere(
-  configuration: ServerConfiguration,
-  warnings: readonly string[],
-  pidFile: string | undefined,
-  terminal: Terminal,
-): Promise<void> {
-  const { runServer, forgetKeys } = await import('../run-server.js');
-  if (pidFile === undefined) return runServer(configuration, warnings, terminal);
-  const { claimPidFile } = await import('../pid-file.js');
-  const release = claimPidFile(pidFile);
-  try {
-    await runServer(configuration, warnings, terminal);
-    forgetKeys(configuration);
-  } finally {
-    release();
-  }
 }
 
 /** @returns the exit code */

@@ -9,6 +9,8 @@ import { stopServer } from '../../src/stop-server.js';
 import { packFixture } from '../support/serve-app.js';
 import { FREE_PORTS, MarlineProcess, readiness } from './server-process.js';
 
+/** Each of these starts several processes, one after another. */
+const LIMIT_MS = 180_000;
 const START = ['--start', '--ncs', '--model-store', 'store', '--models', 'mlp.mar'];
 const WITHOUT_EFFECT =
   '--workflow-store store --log-config log4j2.xml --cpp-log-config cpp.yaml --ppath plugins'.split(' ');
@@ -46,7 +48,7 @@ async function serve(args: readonly string[], env?: NodeJS.ProcessEnv) {
 const pidIn = (file: string) => Number(readFileSync(file, 'utf8').split('\n')[0]);
 const identityIn = (file: string) => parseIdentity(readFileSync(file, 'utf8').split('\n')[1] ?? '')!;
 
-describe('marline serve --start', () => {
+describe('marline serve --start', { timeout: LIMIT_MS }, () => {
   it('returns when the server listens, with why some options have no effect; it serves on until --stop', async () => {
     for (const name of ['log4j2.xml', 'cpp.yaml']) writeFileSync(join(folder, name), '');
     const started = await serve([...START, ...WITHOUT_EFFECT]);
@@ -91,12 +93,13 @@ describe('marline serve --start', () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as AddressInfo;
-    const failed = await serve(START, { MARLINE_MANAGEMENT_ADDRESS: `http://127.0.0.1:${port}` });
+    const address = `http://127.0.0.1:${port}`;
+    const failed = await serve(START, { MARLINE_MANAGEMENT_ADDRESS: address, LOG_LOCATION: 'elsewhere' });
     other.close();
     expect(failed.code).toBe(1);
-    expect(failed.output).toContain(
-      `management_address=http://127.0.0.1:${port} cannot be bound: the port is in use.`,
-    );
+    const reason = `management_address=${address} cannot be bound: the port is in use.`;
+    expect(failed.output).toContain(reason);
+    expect(readFileSync(join(folder, 'elsewhere/marline.log'), 'utf8')).toContain(reason);
     expect(existsSync(pidFile)).toBe(false);
   });
 
@@ -113,7 +116,10 @@ describe('marline serve --start', () => {
     const killed = identityIn(pidFile);
     process.kill(killed.pid, 'SIGKILL');
     await expect.poll(() => isAlive(killed), { timeout: 10_000 }).toBe(false);
-    expect((await serve(START, withTokens)).code).toBe(0);
+    const next = await serve(START, withTokens);
+    expect(next.code, next.output).toBe(0);
+    expect(next.output.match(/Model server started\./g)).toHaveLength(1);
+    expect(readFileSync(log, 'utf8').match(/Model server started\./g)).toHaveLength(2);
     expect(pidIn(pidFile)).not.toBe(killed.pid);
     expect(existsSync(keyFile)).toBe(true);
     expect(await stopServer(pidFile)).toBe('Marline has stopped.\n');
@@ -131,7 +137,7 @@ describe('marline serve --start', () => {
   });
 });
 
-describe('marline serve --foreground', () => {
+describe('marline serve --foreground', { timeout: LIMIT_MS }, () => {
   it('is found by --stop, with --start before it as well', async () => {
     const server = spawned([...START, '--foreground']);
     await server.started();
