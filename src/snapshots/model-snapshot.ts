@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { MarlineError } from '#libs/common';
+import { isWeight } from '#libs/inference';
 import type { ModelRegistry } from '#libs/serve';
 
 const DEFAULT_BATCH_DELAY_MS = 100;
@@ -23,6 +24,8 @@ export interface VersionSnapshot {
   /** Seconds. */
   readonly startupTimeout: number;
   readonly runtimeType: string;
+  /** Ours: its weight where the requests of the model are split. */
+  readonly trafficWeight?: number;
 }
 
 /** TorchServe's `model_snapshot`: what is served, by name and version. */
@@ -38,6 +41,7 @@ export interface ModelSnapshot {
 export function takeSnapshot(registry: ModelRegistry, name: string, created: number): ModelSnapshot {
   const models = registry.names().map((model) => {
     const byDefault = registry.defaultVersion(model);
+    const weights = registry.traffic(model);
     const versions = registry.versions(model).map(({ version, settings, archive }) => [
       version,
       {
@@ -52,6 +56,7 @@ export function takeSnapshot(registry: ModelRegistry, name: string, created: num
         responseTimeout: settings.responseTimeout,
         startupTimeout: settings.startupTimeout,
         runtimeType: settings.runtime,
+        trafficWeight: weights?.[version],
       } satisfies VersionSnapshot,
     ]);
     return [model, Object.fromEntries(versions)] as const;
@@ -88,7 +93,22 @@ export async function restoreSnapshot(registry: ModelRegistry, { models }: Model
       });
       if (saved.defaultVersion && runtime.version === version) registry.setDefault(modelName, version);
     }
+    restoreTraffic(registry, modelName, versions);
   }
+}
+
+/** Between the versions that came back; when none of those with a weight did, there is no split any more. */
+function restoreTraffic(
+  registry: ModelRegistry,
+  model: string,
+  versions: Readonly<Record<string, VersionSnapshot>>,
+): void {
+  const served = registry.names().includes(model) ? registry.versions(model) : [];
+  const weights = served.flatMap(({ version }) => {
+    const weight = Object.hasOwn(versions, version) ? versions[version]?.trafficWeight : undefined;
+    return weight === undefined ? [] : [[version, weight] as const];
+  });
+  if (weights.some(([, weight]) => weight > 0)) registry.setTraffic(model, Object.fromEntries(weights));
 }
 
 /** A snapshot of TorchServe does not tell its default from the same number that was asked for. */
@@ -104,9 +124,11 @@ export function parseSnapshot(text: string): ModelSnapshot {
   try {
     const snapshot = JSON.parse(text) as ModelSnapshot;
     for (const versions of Object.values(snapshot.models))
-      for (const { marName, minWorkers, maxWorkers } of Object.values(versions))
+      for (const { marName, minWorkers, maxWorkers, trafficWeight = 0 } of Object.values(versions)) {
         if (typeof marName !== 'string' || !(minWorkers >= 0 && maxWorkers >= minWorkers))
           throw new Error('a version lacks its marName or its numbers of workers');
+        if (!isWeight(trafficWeight)) throw new Error(`${trafficWeight} is no trafficWeight`);
+      }
     return snapshot;
   } catch (cause) {
     const reason =

@@ -36,7 +36,11 @@ class Fountain {
 
   get registry(): object {
     const predict = () => Promise.resolve({ streaming: true, first: part(), rest: this.parts() });
-    return { healthy: true, get: () => ({ settings: { clientTimeoutInMills: 0 }, predict }) };
+    return {
+      healthy: true,
+      isSplit: () => false,
+      route: () => ({ settings: { clientTimeoutInMills: 0 }, predict }),
+    };
   }
 }
 

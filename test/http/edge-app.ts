@@ -151,17 +151,20 @@ function registryOf({
     metadata: METADATA,
     predict: predict ?? (() => Promise.resolve(answer(version))),
   });
+  const get = (model: string, version = '1.0') => {
+    if (model !== 'm') throw new MarlineError('MODEL_NOT_FOUND', { model });
+    if (!['1.0', '2.0'].includes(version))
+      throw new MarlineError('MODEL_VERSION_NOT_FOUND', { model, version });
+    return runtime(version);
+  };
   return {
+    get,
+    route: get,
+    isSplit: () => false,
     shuttingDown: false,
     healthy: status !== 'failed',
     names: () => ['m'],
     all: () => startup.map((name) => ({ name, loadedAtStartup: true })),
     versions: () => [runtime('1.0'), runtime('2.0')],
-    get(model: string, version = '1.0') {
-      if (model !== 'm') throw new MarlineError('MODEL_NOT_FOUND', { model });
-      if (!['1.0', '2.0'].includes(version))
-        throw new MarlineError('MODEL_VERSION_NOT_FOUND', { model, version });
-      return runtime(version);
-    },
   };
 }

@@ -29,6 +29,7 @@ const described = {
     { id: 9001, startedAt: 0, state: 'quarantined', pid: 7, gpuId: null },
   ],
   queue: () => ({ remainingCapacity: 100, pendingRequests: 0 }),
+  canAnswer: true,
 };
 
 /** The management routes under `/ml` in a gateway that validates everything strictly, over a registry that notes its calls. */
@@ -41,7 +42,7 @@ async function serve({ guards, enableModelApi, registry = {} }: Options = {}): P
       return result;
     };
   const calls = Object.fromEntries(
-    ['register', 'get', 'scale', 'unregister', 'setDefault'].map((name) => [name, note(name)]),
+    ['register', 'get', 'scale', 'unregister', 'setDefault', 'setTraffic'].map((name) => [name, note(name)]),
   );
 
   @Global()
@@ -49,7 +50,14 @@ async function serve({ guards, enableModelApi, registry = {} }: Options = {}): P
     providers: [
       {
         provide: ModelRegistry,
-        useValue: { ...calls, names: () => [], startupModels: new Set(), ...registry },
+        useValue: {
+          ...calls,
+          names: () => [],
+          startupModels: new Set(),
+          traffic: () => undefined,
+          versions: () => [described],
+          ...registry,
+        },
       },
       { provide: getAccessGuardsToken(), useValue: guards },
       {
@@ -95,6 +103,7 @@ describe('management in a gateway', () => {
     await call('PUT', '/models/m/2.0/set-default', json('{broken'));
     await call('DELETE', '/models/m');
     await call('DELETE', '/models/a%2Fb/2.0');
+    await call('PUT', '/models/a%2Fb/traffic', { body: '{"1.0": 1}' });
     expect(asked).toEqual([
       ['register', expect.objectContaining({ url: 'm.mar', batchSize: 4, synchronous: true })],
       ['register', expect.objectContaining({ url: 'j.mar', synchronous: false })],
@@ -103,6 +112,7 @@ describe('management in a gateway', () => {
       ['setDefault', 'm', '2.0'],
       ['unregister', 'm', undefined],
       ['unregister', 'a/b', '2.0'],
+      ['setTraffic', 'a/b', { '1.0': 1 }],
     ]);
   });
 
@@ -134,6 +144,9 @@ describe('management in a gateway', () => {
       ['PUT', '/models/m/1.0/%73et-default'],
       ['DELETE', '/models/m'],
       ['DELETE', '/models/m/1.0'],
+      ['GET', '/models/m/traffic'],
+      ['PUT', '/models/m/traffic'],
+      ['DELETE', '/models/m/%74raffic'],
     ] as const;
     for (const [method, path] of routes) {
       expect([method, path, (await call(method, path)).status]).toEqual([method, path, 403]);

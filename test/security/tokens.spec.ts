@@ -76,6 +76,7 @@ const MANAGEMENT = [
   '/models/mlp',
   '/models/mlp/1.0',
   '/models/mlp/1.0/set-default',
+  '/models/mlp/traffic',
   '/models/%6dlp',
   '/v1/models/mlp',
   '/workflows',

@@ -30,6 +30,9 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
+const UNWEIGHED =
+  '{"models":{"a":{"1.0":{"marName":"a.mar","minWorkers":1,"maxWorkers":1,"trafficWeight":"9"}}}}';
+
 const CONFIG = [
   'inference_address=http://127.0.0.1:0',
   'management_address=http://127.0.0.1:0',
@@ -57,8 +60,9 @@ async function stop(): Promise<void> {
   server = undefined;
 }
 
-async function manage(method: string, path: string): Promise<unknown> {
-  const response = await fetch(`http://127.0.0.1:${server!.addresses.management!.port}${path}`, { method });
+async function manage(method: string, path: string, body?: string): Promise<unknown> {
+  const url = `http://127.0.0.1:${server!.addresses.management!.port}${path}`;
+  const response = await fetch(url, { method, body });
   expect([path, response.status]).toEqual([path, 200]);
   return response.json();
 }
@@ -115,6 +119,24 @@ describe('snapshots', () => {
     });
   });
 
+  it('bring back a split, and what is left of one whose version is gone', async () => {
+    writeFileSync(join(folder, 'config.properties'), CONFIG.join('\n'));
+    await start();
+    await manage('POST', '/models?url=second/mlp.mar&initial_workers=1');
+    await manage('PUT', '/models/mlp/traffic', '{"1.0": 90, "2.0": 10}');
+    await stop();
+    await start();
+    expect(await manage('GET', '/models/mlp/traffic')).toEqual({ '1.0': 90, '2.0': 10 });
+    await stop();
+    rmSync(join(folder, 'store/second'), { recursive: true });
+    await start();
+    expect(await manage('GET', '/models/mlp/traffic')).toEqual({ '1.0': 90 });
+    await manage('DELETE', '/models/mlp/traffic');
+    await stop();
+    await start();
+    expect(await manage('GET', '/models/mlp/traffic')).toEqual({});
+  });
+
   it('lose a model whose archive is gone, and no other; health tells', async () => {
     writeFileSync(join(folder, 'config.properties'), CONFIG.join('\n'));
     await start();
@@ -169,15 +191,18 @@ describe('snapshots', () => {
     expect(files()).toEqual(before);
   });
 
-  it.each(['{broken', '{}', '{"models":{"a":{"1.0":{"marName":"a.mar"}}}}', '{"models":{"a":null}}'])(
-    'that are none stop the start: %s',
-    (broken) => {
-      writeFileSync(join(folder, 'config.properties'), `model_store=store\nmodel_snapshot=${broken}`);
-      expect(() => loadConfiguration({ directory: folder, environment: {}, commandLine: {} })).toThrow(
-        'model_snapshot is no snapshot of models',
-      );
-    },
-  );
+  it.each([
+    '{broken',
+    '{}',
+    '{"models":{"a":{"1.0":{"marName":"a.mar"}}}}',
+    '{"models":{"a":null}}',
+    UNWEIGHED,
+  ])('that are none stop the start: %s', (broken) => {
+    writeFileSync(join(folder, 'config.properties'), `model_store=store\nmodel_snapshot=${broken}`);
+    expect(() => loadConfiguration({ directory: folder, environment: {}, commandLine: {} })).toThrow(
+      'model_snapshot is no snapshot of models',
+    );
+  });
 
   it('do not grow without end', async () => {
     writeFileSync(join(folder, 'config.properties'), CONFIG.join('\n'));

@@ -95,6 +95,13 @@ const KINDS = {
     'InvalidModelVersionException',
     (d) => `Cannot remove default version for model ${d['model']}`,
   ),
+  VERSION_TAKES_TRAFFIC: kind(
+    403,
+    'FAILED_PRECONDITION',
+    'InvalidModelVersionException',
+    (d) =>
+      `Version ${d['version']} of model ${d['model']} takes part in a split of its requests. Give it the weight 0 or leave it out with PUT /models/${d['model']}/traffic, or end the split with DELETE, first.`,
+  ),
 
   ARCHIVE_NOT_FOUND: kind(
     404,

@@ -9,6 +9,8 @@ export interface GrpcCall {
   /** When the client stops waiting; infinite when it did not say. */
   getDeadline(): Date | number;
   readonly metadata: Metadata;
+  /** Sends what the client gets before its answer; once, at most. */
+  sendMetadata(metadata: Metadata): void;
   /** `/package.Service/Method` */
   getPath(): string;
   on(event: 'cancelled', listener: () => void): unknown;
@@ -19,7 +21,7 @@ export interface GrpcCall {
  * @throws MarlineError `DEADLINE_EXCEEDED` when no time is left
  */
 export function boundsOf(
-  call: GrpcCall,
+  call: Pick<GrpcCall, 'cancelled' | 'getDeadline' | 'on'>,
   clientTimeoutInMills: number,
 ): Pick<PredictionRequest, 'deadlineMs' | 'signal'> {
   const leftMs = Math.ceil(Number(call.getDeadline()) - Date.now());

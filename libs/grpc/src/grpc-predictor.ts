@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { Metadata } from '@grpc/grpc-js';
 import { Injectable } from '@nestjs/common';
 import { MarlineError, toMarlineError } from '#libs/common';
 import {
@@ -15,7 +16,12 @@ export interface GrpcTarget {
   readonly model: string;
   /** The default version when empty. */
   readonly version: string;
+  /** The sequence that a request belongs to. */
+  readonly sequence?: string;
 }
+
+/** As over HTTP: which version answered, where the caller left the choice to a split. */
+const VERSION_HEADER = 'x-model-version';
 
 /** Carries a call into the registry, with the deadline of its client, who cancels its request by leaving. */
 @Injectable()
@@ -28,8 +34,22 @@ export class GrpcPredictor {
    * @throws MarlineError `BAD_REQUEST` without a name, `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`
    */
   runtime({ model, version }: GrpcTarget, field: string): ModelRuntime {
-    if (model === '') throw new MarlineError('BAD_REQUEST', { reason: `Parameter ${field} is required.` });
+    assertName(model, field);
     return this.registry.get(model, version === '' ? undefined : version);
+  }
+
+  /** The same for a call that is answered by the model: where its requests are split, the version whose turn it is. */
+  route({ model, version, sequence }: GrpcTarget, field: string): ModelRuntime {
+    assertName(model, field);
+    return this.registry.route(model, version === '' ? undefined : version, sequence);
+  }
+
+  /** Tells the client of a call with one answer which version it comes from, where the client left that open. */
+  tellVersion({ model, version }: GrpcTarget, runtime: ModelRuntime, call: GrpcCall): void {
+    if (version !== '' || !this.registry.isSplit(model)) return;
+    const metadata = new Metadata();
+    metadata.set(VERSION_HEADER, runtime.version);
+    call.sendMetadata(metadata);
   }
 
   /** The model's answer. Rejects with a MarlineError. */
@@ -47,4 +67,8 @@ export class GrpcPredictor {
       throw toMarlineError(withAskedVersion(error, asked));
     }
   }
+}
+
+function assertName(model: string, field: string): void {
+  if (model === '') throw new MarlineError('BAD_REQUEST', { reason: `Parameter ${field} is required.` });
 }

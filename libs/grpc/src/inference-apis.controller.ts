@@ -88,8 +88,14 @@ export class InferenceApisController {
     inputOf: (request: PredictionsRequest) => RawInput,
     call: GrpcCall,
   ): Promise<PredictionAnswer> {
-    const target = { model: request.model_name, version: request.model_version };
-    const runtime = this.predictor.runtime(target, 'model_name');
+    const target = {
+      model: request.model_name,
+      version: request.model_version,
+      sequence: request.sequence_id,
+    };
+    const runtime = this.predictor.route(target, 'model_name');
+    // The requests of a stream may go to different versions, and a call has metadata once.
+    if (inputOf !== sequenceInputOf) this.predictor.tellVersion(target, runtime, call);
     return this.predictor.predict(target, runtime, inputOf(request), call);
   }
 }

@@ -72,7 +72,7 @@ export class OpenInferenceController {
     call: ServerUnaryCall<ModelInferRequest, ModelInferResponse>,
   ): Promise<ModelInferResponse> {
     const target = { model: request.model_name, version: request.model_version };
-    const runtime = this.predictor.runtime(target, 'model_name');
+    const runtime = this.predictor.route(target, 'model_name');
     const { runsPython } = runtime.settings;
     const input = runsPython ? handlerInput(request) : modelInput(request);
     const answer = await this.predictor.predict(target, runtime, input, call);

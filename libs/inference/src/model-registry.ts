@@ -20,6 +20,8 @@ import { modelFile } from './model-file.js';
 import type { RuntimeHost, RuntimeModel } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
 import { namesWorkers, resolveSettings, type RegisterRequest } from './model-settings.js';
+import { Traffic, type SequenceHint } from './traffic.js';
+import type { TrafficWeights } from './traffic-split.js';
 import { overridesOf } from './version-overrides.js';
 import { WorkerProvider } from './workers.js';
 
@@ -51,6 +53,7 @@ export class ModelRegistry
   readonly #loadedAtStartup = new Set<string>();
   readonly #listeners: (() => void)[] = [];
   readonly #startupFailures = new Map<string, MarlineError>();
+  readonly #traffic: Traffic;
   readonly #host: RuntimeHost;
   #shuttingDown = false;
 
@@ -61,6 +64,7 @@ export class ModelRegistry
     private readonly workers: WorkerProvider,
   ) {
     const observer = new LoggingObserver(options.observer, this.#logger);
+    this.#traffic = new Traffic(options.sequenceIdHeader);
     this.#host = {
       options: { ...options, observer },
       workers,
@@ -152,14 +156,14 @@ export class ModelRegistry
     }
   }
 
-  /** Calls `listener` after each change of what is served: a version more or less, another default, other numbers of workers. */
+  /** Calls `listener` after each change of what is served: a version more or less, another default or split, other numbers of workers. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }
 
   /**
    * Puts a new version in the place of the default one, and no request fails: its workers are started and warmed up first, then
-   * it becomes the default at once, then the old version answers what it accepted and is gone. When the new version
+   * it becomes the default at once, with the old one's weight in a split, then the old version answers what it accepted and is gone. When the new version
    * fails, it is gone and the old one stays. It gets as many workers as the old one when nobody says how many. When not
    * synchronous, all but the check of the archive goes on in the background. A name that is new is registered.
    * @throws MarlineError `ARCHIVE_…`, `MODEL_VERSION_EXISTS`, and `WORKERS_NOT_STARTED` (with the cause) when synchronous
@@ -211,6 +215,40 @@ export class ModelRegistry
     return runtime;
   }
 
+  /**
+   * The version that answers a request: the one that it names, else the one whose turn it is where the requests of the model
+   * are split, else the default one.
+   * @param sequence what tells the request's sequence, where its model may have some
+   * @param drawn what it gave for the same request before
+   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`
+   */
+  route(name: string, version?: string, sequence?: SequenceHint, drawn?: ModelRuntime): ModelRuntime {
+    if (version !== undefined || !this.isSplit(name)) return this.get(name, version);
+    return this.#traffic.next(name, this.#model(name).versions, sequence, drawn) ?? this.get(name);
+  }
+
+  /** True where the requests that name no version are split between versions. */
+  isSplit(name: string): boolean {
+    return this.#traffic.isSplit(name);
+  }
+
+  /** The weights by which the requests that name no version are split; `undefined` when the default version gets all. @throws MarlineError `MODEL_NOT_FOUND` */
+  traffic(name: string): TrafficWeights | undefined {
+    this.#model(name);
+    return this.#traffic.of(name);
+  }
+
+  /**
+   * Splits the requests that name no version between versions, exactly by their weights. A version that cannot answer is passed over; one
+   * with the weight 0 gets none but those of sequences that it knows.
+   * @param weights `undefined` gives all requests to the default version again
+   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `BAD_REQUEST`
+   */
+  setTraffic(name: string, weights: TrafficWeights | undefined): void {
+    this.#traffic.set(name, weights, this.#model(name).versions);
+    this.#changed();
+  }
+
   /** Names of all models, sorted. */
   names(): string[] {
     return [...this.#models.keys()].toSorted();
@@ -258,18 +296,27 @@ export class ModelRegistry
   /**
    * Takes a version out of service: nothing new reaches it, accepted requests are answered, then it is gone.
    * @param version the default version when not given
-   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `DEFAULT_VERSION_IN_USE` while other versions exist
+   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`; while other versions exist `DEFAULT_VERSION_IN_USE`, and
+   * `VERSION_TAKES_TRAFFIC` for one with a weight in a split
    */
   async unregister(name: string, version?: string): Promise<void> {
     const runtime = this.get(name, version);
     const model = this.#model(name);
-    if (runtime.version === model.defaultVersion && model.versions.size > 1) {
-      throw new MarlineError('DEFAULT_VERSION_IN_USE', { model: name });
+    if (model.versions.size > 1) {
+      if (runtime.version === model.defaultVersion)
+        throw new MarlineError('DEFAULT_VERSION_IN_USE', { model: name });
+      this.#traffic.assertFree(name, runtime.version);
     }
-    model.versions.delete(runtime.version);
-    if (model.versions.size === 0) this.#models.delete(name);
+    this.#forget(runtime);
     this.#changed();
     await runtime.close(this.options.drainTimeoutMs);
+  }
+
+  #forget({ name, version }: ModelRuntime): void {
+    this.#traffic.forget(name, version);
+    const model = this.#models.get(name);
+    model?.versions.delete(version);
+    if (model?.versions.size === 0) this.#models.delete(name);
   }
 
   #changed(): void {
@@ -313,15 +360,14 @@ export class ModelRegistry
       // Meanwhile an operator may have unregistered it.
       this.get(name, version);
     } catch (error) {
-      const model = this.#models.get(name);
-      model?.versions.delete(version);
-      if (model?.versions.size === 0) this.#models.delete(name);
+      this.#forget(runtime);
       await runtime.close(0);
       throw error;
     }
     // Not before this moment, because the default may have changed as well.
     const old = this.get(name);
     if (old === runtime) return undefined;
+    this.#traffic.replace(name, old.version, version);
     this.setDefault(name, version);
     await this.unregister(name, old.version);
     return old.version;

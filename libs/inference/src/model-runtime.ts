@@ -179,8 +179,7 @@ export class ModelRuntime {
     this.#pending.add(pending);
     try {
       if (this.#draining !== undefined) throw new MarlineError('SHUTTING_DOWN');
-      if (!this.#canServe() || this.#settings.maxWorkers === 0)
-        throw new MarlineError('NO_WORKER', { model: this.name });
+      if (!this.canAnswer) throw new MarlineError('NO_WORKER', { model: this.name });
       this.#autoscaler.requested();
       this.#route(request, pending);
     } catch (error) {
@@ -277,6 +276,21 @@ export class ModelRuntime {
     }));
   }
 
+  /** False when it has no worker and none will come, and when it is about to go. */
+  get canAnswer(): boolean {
+    return this.#draining === undefined && this.#settings.maxWorkers > 0 && this.#canServe();
+  }
+
+  /** True when requests of one sequence belong together here. */
+  get servesSequences(): boolean {
+    return this.#settings.stateful?.limits !== undefined;
+  }
+
+  /** True while the sequence of this id goes on here. */
+  knows(sequence: string): boolean {
+    return this.#queue.knows(sequence);
+  }
+
   queue(): { readonly remainingCapacity: number; readonly pendingRequests: number } {
     return { remainingCapacity: this.#queue.remainingCapacity, pendingRequests: this.#queue.pendingRequests };
   }
@@ -370,7 +384,7 @@ export class ModelRuntime {
 
   #route(request: PredictionRequest, pending: PendingAnswer): void {
     const { id, input, deadlineMs, signal, sequence } = request;
-    if (sequence !== undefined && this.#settings.stateful?.limits === undefined) {
+    if (sequence !== undefined && !this.servesSequences) {
       throw new MarlineError('INVALID_INPUT', {
         reason: `Model ${this.name} knows no sequences: set sequenceBatching in its model-config.yaml, or leave the sequence out.`,
       });

@@ -6,6 +6,7 @@ import { ClientGone } from './client-gone.js';
 import { ownError } from './exception.filter.js';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { ModelRegistry } from './model-registry.js';
+import type { ModelRuntime } from './model-runtime.js';
 import { hasUnreadBodyAbove, readRawBody } from './raw-body.js';
 import { modelDocument } from './inference-document.js';
 import { deadlineOf, scheduleOf } from './request-bounds.js';
@@ -25,6 +26,8 @@ export interface PredictionTarget {
   input(request: FastifyRequest, body: Buffer<ArrayBuffer>): RawInput | ProtocolInput;
 }
 
+/** Says which version answered, where the caller left the choice to a split. */
+const VERSION_HEADER = 'x-model-version';
 /** A body that is not worth reading when the queue has no room for it. */
 const LARGE_BODY_BYTES = 64 * 1024;
 const READ_ALREADY = Buffer.alloc(0);
@@ -47,31 +50,47 @@ export class PredictionResponder {
   /**
    * Sends the answer. Rejects with one of our errors, or with an exception of Nest's. OPTIONS, which a browser sends before a
    * request, runs no model: it is answered by TorchServe's description of it.
+   * @param drawn what the registry gave for this request already
    */
-  async respond(target: PredictionTarget, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  async respond(
+    target: PredictionTarget,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    drawn?: ModelRuntime,
+  ): Promise<void> {
     try {
       if (request.raw.method === 'OPTIONS')
         sendJson(reply, 200, modelDocument(this.registry.get(target.model, target.version).name));
-      else await this.#answer(target, request, reply);
+      else await this.#answer(target, request, reply, drawn);
     } catch (error) {
       throw ownError(withAskedVersion(error, target));
     }
   }
 
-  async #answer(target: PredictionTarget, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const runtime = this.registry.get(target.model, target.version);
+  async #answer(
+    target: PredictionTarget,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    drawn: ModelRuntime | undefined,
+  ): Promise<void> {
+    const { registry } = this;
+    const { model, version } = target;
+    const { rawHeaders } = request.raw;
+    const runtime = drawn ?? registry.route(model, version, rawHeaders);
     const deadlineMs = deadlineOf(request, runtime.settings.clientTimeoutInMills);
     const startedAt = deadlineMs === undefined ? 0 : performance.now();
     const { priority, tenant } = scheduleOf(request, this.options.schedule);
     if (hasUnreadBodyAbove(request, LARGE_BODY_BYTES) && runtime.queue().remainingCapacity <= 0)
-      throw runtime.refuseUnread(randomUUID(), target.version);
+      throw runtime.refuseUnread(randomUUID(), version);
     const body =
       target.isRead === true ? READ_ALREADY : await readRawBody(request, this.options.maxRequestSize);
     const id = randomUUID();
     // Asked again: while the body was read, another version may have taken this one's place.
-    const answer = await this.registry.get(target.model, target.version).predict({
+    const answering = registry.route(model, version, rawHeaders, runtime);
+    if (version === undefined && registry.isSplit(model)) reply.header(VERSION_HEADER, answering.version);
+    const answer = await answering.predict({
       id,
-      version: target.version,
+      version,
       input: target.input(request, body),
       deadlineMs: deadlineMs === undefined ? undefined : timeLeft(deadlineMs, startedAt),
       signal: new ClientGone(reply.raw),

@@ -178,6 +178,11 @@ export class RunQueue {
     this.#sequences?.lose(workerId, error);
   }
 
+  /** True while the sequence of this id goes on here. */
+  knows(sequence: string): boolean {
+    return this.#sequences?.knows(sequence) === true;
+  }
+
   /** True while a worker remembers requests that may go on. */
   isNeeded(workerId: number): boolean {
     return this.#sequences?.isHome(workerId) === true;

@@ -164,6 +164,11 @@ export class SequenceBatcher<T> implements BatchingPolicy<T> {
     for (const step of staying) step.onDropped(error);
   }
 
+  /** True while the sequence of this id goes on. */
+  knows(id: string): boolean {
+    return this.#named.has(id);
+  }
+
   /** True while sequences live in this worker. */
   isHome(workerId: number): boolean {
     return (this.#homes.get(workerId)?.sequences.size ?? 0) > 0;

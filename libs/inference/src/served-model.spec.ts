@@ -20,7 +20,7 @@ const bytes = (text: string, encoding: 'json' | 'text' | 'binary'): ItemOutput =
 function modelThatAnswers(answer: ItemResult | PredictionAnswer) {
   const asked: { request: PredictionRequest; version: string | undefined }[] = [];
   const registry = {
-    get: (name: string, version?: string) => ({
+    route: (name: string, version?: string) => ({
       predict: async (request: PredictionRequest): Promise<PredictionAnswer> => {
         if (name !== 'fraud') throw new MarlineError('MODEL_NOT_FOUND', { model: name });
         asked.push({ request, version });
@@ -94,7 +94,7 @@ describe('a served model', () => {
 
   it('rejects, and does not throw, when there is no such model', async () => {
     const registry = {
-      get: () => {
+      route: () => {
         throw new MarlineError('MODEL_NOT_FOUND', { model: 'fraud' });
       },
     };

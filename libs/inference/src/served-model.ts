@@ -11,7 +11,7 @@ export interface PredictOptions {
   readonly signal?: CancelSignal;
   /** Milliseconds from now, queue and hooks included; then the call rejects with `DEADLINE_EXCEEDED`. Unlimited by default. */
   readonly deadlineMs?: number;
-  /** The default version of the model when not given. */
+  /** The default version of the model when not given, or the one whose turn it is where its requests are split. */
   readonly version?: string;
   /** Who goes first when requests wait; `normal` by default. */
   readonly priority?: Priority;
@@ -38,7 +38,7 @@ export class ServedModel<Input = unknown, Output = unknown> {
   constructor(
     /** The name under which it was registered. It may be registered later than this object is made. */
     readonly name: string,
-    private readonly registry: Pick<ModelRegistry, 'get'>,
+    private readonly registry: Pick<ModelRegistry, 'route'>,
   ) {}
 
   /**
@@ -83,7 +83,7 @@ export class ServedModel<Input = unknown, Output = unknown> {
         reason: `The priority of a call is 'high', 'normal' or 'low', not ${JSON.stringify(priority)}.`,
       });
     }
-    const runtime = this.registry.get(this.name, version);
+    const runtime = this.registry.route(this.name, version, options.sequence?.id);
     return runtime.predict({ ...options, version, id: randomUUID(), input: { kind: 'value', value } });
   }
 

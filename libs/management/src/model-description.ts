@@ -1,11 +1,18 @@
 import { readFileSync } from 'node:fs';
-import { deviceName, type ModelRuntime, type WorkerInfo } from '#libs/inference';
+import { deviceName, type ModelRuntime, type TrafficWeights, type WorkerInfo } from '#libs/inference';
 
 /** One version as `GET /models/{model}` shows it; fields and their order are TorchServe's. */
 export type ModelDescription = Readonly<Record<string, unknown>>;
 
-/** @param loadedAtStartup whether some version of the model was */
-export function describeModel(runtime: ModelRuntime, loadedAtStartup: boolean): ModelDescription {
+/**
+ * @param loadedAtStartup whether some version of the model was
+ * @param traffic how the requests of the model are split, where they are
+ */
+export function describeModel(
+  runtime: ModelRuntime,
+  loadedAtStartup: boolean,
+  traffic: TrafficWeights | undefined,
+): ModelDescription {
   const { settings } = runtime;
   const { config } = settings;
   return {
@@ -36,13 +43,18 @@ export function describeModel(runtime: ModelRuntime, loadedAtStartup: boolean): 
     loadedAtStartup,
     workers: runtime.workers().map(describeWorker),
     jobQueueStatus: runtime.queue(),
-    // Ours, and only where the archive has the section.
-    marline: hasEngineSection(runtime) ? engineOf(runtime) : undefined,
+    marline: ownSection(runtime, traffic),
   };
 }
 
-function hasEngineSection({ settings }: ModelRuntime): boolean {
-  return Object.keys(settings.config.engine ?? {}).length > 0;
+/** Ours: only where the archive has the section, or the requests of the model are split. */
+function ownSection(
+  runtime: ModelRuntime,
+  traffic: TrafficWeights | undefined,
+): Readonly<Record<string, unknown>> | undefined {
+  const hasSection = Object.keys(runtime.settings.config.engine ?? {}).length > 0;
+  if (!hasSection && traffic === undefined) return undefined;
+  return { ...(hasSection && engineOf(runtime)), traffic };
 }
 
 /** How the model is run, every value filled. */

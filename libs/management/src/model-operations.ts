@@ -1,6 +1,6 @@
 import { Inject, Injectable, Optional } from '@nestjs/common';
 import { MarlineError, isMarlineError } from '#libs/common';
-import { ModelRegistry, type ModelRuntime } from '#libs/inference';
+import { ModelRegistry, type ModelRuntime, type TrafficWeights } from '#libs/inference';
 import { MANAGEMENT_OPTIONS, type ManagementOptions } from './management.options.js';
 import { describeModel, type ModelDescription } from './model-description.js';
 import {
@@ -11,6 +11,7 @@ import {
   readParameters,
   type ParameterSource,
 } from './models.dto.js';
+import { TrafficDto } from './traffic.dto.js';
 
 /** What became of a change. */
 export interface Outcome {
@@ -138,6 +139,28 @@ export class ModelOperations {
     return done(`Default version successfully updated for model "${model}" to "${version}"`);
   }
 
+  /** Ours: the weights by which the requests of a model that name no version are split; none while they are not. */
+  traffic(model: string): TrafficWeights {
+    return this.registry.traffic(model) ?? {};
+  }
+
+  /** Ours: splits them. A version that could answer none of its share is refused. @param weights by version */
+  splitTraffic(model: string, weights: unknown): Outcome {
+    const served = this.registry.versions(model);
+    const split = readParameters(TrafficDto, { kind: 'json', body: { weights } });
+    for (const { version, canAnswer } of served)
+      if ((split.of(version) ?? 0) > 0 && !canAnswer) throw withoutWorkers(model, version);
+    this.registry.setTraffic(model, split.weights);
+    return done(`Requests for model "${model}" are split: ${split.inWords()}`);
+  }
+
+  /** Ours: the default version gets them all again. */
+  endSplit(model: string): Outcome {
+    this.registry.setTraffic(model, undefined);
+    const version = this.registry.defaultVersion(model);
+    return done(`Requests for model "${model}" go to its default version "${version}"`);
+  }
+
   /**
    * Takes a version out of service after it answered what it accepted.
    * @param version the default one when not given
@@ -149,7 +172,8 @@ export class ModelOperations {
   }
 
   #describe(runtime: ModelRuntime): ModelDescription {
-    return describeModel(runtime, this.registry.startupModels.has(runtime.name));
+    const { name } = runtime;
+    return describeModel(runtime, this.registry.startupModels.has(name), this.registry.traffic(name));
   }
 
   async #replace(parameters: RegisterModelDto): Promise<Outcome> {
@@ -164,6 +188,11 @@ export class ModelOperations {
 
 function done(text: string): Outcome {
   return { text, done: true };
+}
+
+function withoutWorkers(model: string, version: string): MarlineError {
+  const reason = `Version ${version} of model ${model} has no workers. Give it some first (PUT /models/${model}/${version}?min_worker=1&synchronous=true), or the weight 0.`;
+  return new MarlineError('BAD_REQUEST', { reason });
 }
 
 /** TorchServe's front end writes no fields that are null. */

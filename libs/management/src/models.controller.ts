@@ -56,6 +56,30 @@ export class ModelsController {
     sendJson(reply, 200, this.operations.list(queryOf(request)));
   }
 
+  /** Ours: how the requests that name no version are split. */
+  @Get(':model/traffic')
+  @RawBody()
+  traffic(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    sendJson(reply, 200, this.operations.traffic((request.params as ModelPath).model));
+  }
+
+  /** Ours: splits them. */
+  @Put(':model/traffic')
+  @RawBody()
+  async splitTraffic(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    const { model } = request.params as ModelPath;
+    // Before a byte of the body is read.
+    this.operations.traffic(model);
+    sendOutcome(reply, this.operations.splitTraffic(model, await jsonOf(request)));
+  }
+
+  /** Ours: the default version gets all of them again. */
+  @Delete(':model/traffic')
+  @RawBody()
+  endSplit(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    sendOutcome(reply, this.operations.endSplit((request.params as ModelPath).model));
+  }
+
   /** The default version, the one in the path, or (`all`) every version. TorchServe does not look at what comes behind. */
   @Get([':model', ':model/:version', ':model/:version/set-default'])
   @RawBody()
@@ -115,17 +139,20 @@ function queryOf({ raw }: FastifyRequest): ParameterSource {
 async function sourceOf(request: FastifyRequest): Promise<ParameterSource> {
   const mediaType = (request.headers['content-type'] ?? '').split(';', 1)[0]?.trim();
   if (mediaType?.toLowerCase() !== 'application/json') return queryOf(request);
-  const limitBytes = Math.min(MAX_BODY_BYTES, request.routeOptions.bodyLimit ?? MAX_BODY_BYTES);
-  return { kind: 'json', body: parseObject((await readRawBody(request, limitBytes)).toString()) };
+  return { kind: 'json', body: objectOf(await jsonOf(request)) };
 }
 
-function parseObject(text: string): Readonly<Record<string, unknown>> {
-  let value: unknown;
+async function jsonOf(request: FastifyRequest): Promise<unknown> {
+  const limitBytes = Math.min(MAX_BODY_BYTES, request.routeOptions.bodyLimit ?? MAX_BODY_BYTES);
+  const text = (await readRawBody(request, limitBytes)).toString();
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch (cause) {
     throw new MarlineError('BAD_REQUEST', { reason: 'The body is not valid JSON.' }, { cause });
   }
+}
+
+function objectOf(value: unknown): Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new MarlineError('BAD_REQUEST', { reason: 'The body is not a JSON object with the parameters.' });
   }

@@ -37,6 +37,7 @@ export {
   type RequestSchedule,
   type ScheduleRequest,
   type SequenceStep,
+  type TrafficWeights,
   type VersionOverrides,
   type WorkerInfo,
 } from '#libs/inference';

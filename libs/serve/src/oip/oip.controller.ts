@@ -48,12 +48,13 @@ export class OipController {
   @RawBody()
   async infer(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
-    const hasEnvelope = this.registry.get(model, version).settings.envelope === ENVELOPE;
+    const runtime = this.registry.route(model, version, request.raw.rawHeaders);
+    const hasEnvelope = runtime.settings.envelope === ENVELOPE;
     if (hasEnvelope) expectTorchServeErrors(request);
     const target: PredictionTarget = hasEnvelope
       ? new RawTarget(model, version, { explain: false })
       : { model, version, native: true, input: protocolInput };
-    await this.responder.respond(target, request, reply);
+    await this.responder.respond(target, request, reply, runtime);
   }
 
   /** What this server is and what of the protocol's extensions it has. */
