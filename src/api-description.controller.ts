@@ -4,6 +4,7 @@ import {
   INFERENCE_PATHS,
   metricsDocument,
   planesOf,
+  Undocumented,
   sendJson,
   serverDocument,
   type ApiDocument,
@@ -14,11 +15,13 @@ import { MANAGEMENT_PATHS } from '#libs/management';
 /** TorchServe's description of what the port of the request serves, for everybody. */
 @Controller()
 export class ApiDescriptionController {
+  @Undocumented()
   @Options()
   root(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
     this.description(request, reply);
   }
 
+  @Undocumented()
   @All('api-description')
   description(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
     sendJson(reply, 200, documentOf(planesOf(request)));

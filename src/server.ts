@@ -18,6 +18,7 @@ import type { ServerConfiguration } from './configuration.js';
 import { useCors } from './cors.js';
 import { GrpcListeners } from './grpc-listeners.js';
 import { checkAddress, closeListener, listen } from './listener.js';
+import { OpenApiDocument } from './openapi-document.js';
 import { restoreSnapshot } from './snapshots/model-snapshot.js';
 import { Snapshots } from './snapshots/snapshots.js';
 import { standaloneModule } from './standalone.module.js';
@@ -83,6 +84,7 @@ export async function startServer(
   });
   try {
     await app.init();
+    app.get(OpenApiDocument).describe(app);
     const registry = app.get(ModelRegistry);
     if (configuration.restored !== undefined) await restoreSnapshot(registry, configuration.restored);
     await fastify.ready();

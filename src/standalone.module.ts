@@ -4,13 +4,21 @@ import { ModelReadinessController } from '#libs/management';
 import { MarlineModule } from '#libs/serve';
 import { ApiDescriptionController } from './api-description.controller.js';
 import type { ServerConfiguration } from './configuration.js';
+import { OpenApiController } from './openapi.controller.js';
+import { OpenApiDocument } from './openapi-document.js';
 import { TokenController } from './tokens/token.controller.js';
 import { TokenGuard } from './tokens/token.guard.js';
 import { TokenKeys } from './tokens/token-keys.js';
 
 /** The root module of the standalone server, with the routes that would be in the way of a host's. */
 @Module({
-  controllers: [LegacyPredictionsController, ApiDescriptionController, ModelReadinessController],
+  controllers: [
+    LegacyPredictionsController,
+    ApiDescriptionController,
+    ModelReadinessController,
+    OpenApiController,
+  ],
+  providers: [OpenApiDocument],
 })
 class StandaloneModule {}
 

@@ -182,7 +182,7 @@ describe('the packed tarball', () => {
     300_000,
   );
 
-  it('serves without gRPC where its packages are not installed, and says so', async () => {
+  it('serves without gRPC and a document where their packages are not installed, and says so', async () => {
     const app = join(folder, 'esm');
     const free = Object.fromEntries(
       ['INFERENCE', 'MANAGEMENT', 'METRICS'].map((plane) => [
@@ -196,10 +196,15 @@ describe('the packed tarball', () => {
       env: { ...process.env, ...free },
     });
     let output = '';
+    let documented: string | undefined;
     for await (const chunk of server.stdout) {
       output += String(chunk);
-      if (output.includes('Model server started.')) server.kill('SIGTERM');
+      if (!output.includes('Model server started.') || documented !== undefined) continue;
+      const [url = ''] = /http:\/\/127\.0\.0\.1:[1-9]\d*/.exec(output) ?? [];
+      documented = await (await fetch(`${url}/openapi.json`)).text();
+      server.kill('SIGTERM');
     }
+    expect(documented).toContain('The document needs the package @nestjs/swagger; npm install');
     expect(output).toContain('There is no gRPC: it needs the packages @nestjs/microservices');
     expect(output).toContain('Model server stopped.');
   }, 60_000);

@@ -20,6 +20,7 @@ export type { SequenceStep } from './sequence-headers.js';
 export { InjectModel, getModelToken } from './inject-model.js';
 export { Infer, Inferred } from './infer.js';
 export type { InferOptions, InferRequest, Inference } from './batching.interceptor.js';
+export { Documented, DocumentedAs, Undocumented, type RouteDocument } from './documented.js';
 export { TorchServeRoutes } from './torchserve-routes.js';
 export { AccessGuard, getAccessGuardsToken } from './access.guard.js';
 export { LegacyPredictionsController } from './legacy-predictions.controller.js';
@@ -29,7 +30,7 @@ export { bodyOf } from './send-answer.js';
 export { PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
 export { TorchServeExceptionFilter, sendError } from './exception.filter.js';
 export { sendModelReadiness } from './model-readiness.js';
-export { Plane, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
+export { Plane, planeTag, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawTarget } from './raw-target.js';
 export { assertEscapes } from './percent-escapes.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
@@ -39,6 +40,7 @@ export { torchServeServerOptions, useTorchServeErrors } from './torchserve-serve
 export {
   INTERFACE_VERSION,
   INTERNAL_ERROR,
+  anyContent,
   apiDocument,
   errorContent,
   jsonContent,

@@ -1,6 +1,8 @@
 import { All, Controller, Inject, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError } from '#libs/common';
+import { DocumentedAs } from './documented.js';
+import { INVOCATIONS, INVOKE } from './inference-docs.js';
 import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import { ModelRegistry } from './model-registry.js';
 import { PredictionResponder } from './prediction-responder.js';
@@ -25,6 +27,7 @@ export class InvocationsController {
   ) {}
 
   /** Asks the model that `model_name` names in the query; else the only model of the start-up list; else the one that a field of the body names. */
+  @DocumentedAs('post', INVOCATIONS)
   @All('invocations')
   @RawBody()
   invocations(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
@@ -33,6 +36,7 @@ export class InvocationsController {
   }
 
   /** Asks the model in the path. */
+  @DocumentedAs('post', INVOKE)
   @All('models/:model/invoke')
   @RawBody()
   invoke(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {

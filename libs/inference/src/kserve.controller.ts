@@ -1,6 +1,8 @@
 import { All, Controller, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError } from '#libs/common';
+import { DocumentedAs } from './documented.js';
+import { EXPLAIN, KSERVE_V1 } from './inference-docs.js';
 import { sendModelReadiness } from './model-readiness.js';
 import { ModelRegistry } from './model-registry.js';
 import { planesOf } from './plane.js';
@@ -22,6 +24,7 @@ export class KServeController {
   ) {}
 
   /** KServe's version 1: `{model}:predict` and `{model}:explain`. */
+  @DocumentedAs('post', KSERVE_V1)
   @All('v1/models/:target')
   @RawBody()
   async v1(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
@@ -41,6 +44,7 @@ export class KServeController {
   }
 
   /** The explanation that version 2 has no words for. */
+  @DocumentedAs('post', EXPLAIN)
   @All('v2/models/:model/explain')
   @RawBody()
   explain(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {

@@ -1,5 +1,6 @@
 import { All, Controller, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Undocumented } from './documented.js';
 import { PredictionResponder } from './prediction-responder.js';
 import { RawBody } from './raw-body.js';
 import { RawTarget } from './raw-target.js';
@@ -16,6 +17,7 @@ export class LegacyPredictionsController {
   constructor(private readonly responder: PredictionResponder) {}
 
   /** Answers with the default version, or the one in the path. */
+  @Undocumented()
   @All([':model/predict', ':model/:version/predict'])
   @RawBody()
   predict(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {

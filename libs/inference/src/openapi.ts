@@ -5,18 +5,19 @@
 
 /** A JSON schema, as far as the documents need one. */
 export interface Schema {
-  readonly type: string;
+  readonly type?: string;
   readonly format?: string;
   readonly required?: readonly string[];
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly items?: Schema;
+  readonly additionalProperties?: Schema;
   readonly description?: string;
   readonly enum?: readonly string[];
-  readonly default?: string;
+  readonly default?: string | number | boolean;
 }
 
 export interface ApiParameter {
-  readonly in: 'path' | 'query';
+  readonly in: 'path' | 'query' | 'header';
   readonly name: string;
   readonly description: string;
   readonly required: boolean;

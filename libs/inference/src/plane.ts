@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { tagRoutes } from './documented.js';
 import { markRoute, routeMarks } from './route-marks.js';
 
 /** TorchServe's ports: which of them serves a route. */
@@ -9,12 +10,18 @@ const CONSTRAINT = 'plane';
 const planesOfListener = new WeakMap<FastifyInstance, readonly PlaneName[]>();
 const planesOfRequest = new WeakMap<IncomingMessage, readonly PlaneName[]>();
 
+/** The tag of a plane's routes in an OpenAPI document. */
+export function planeTag(plane: PlaneName): string {
+  return `Marline ${plane}`;
+}
+
 /**
  * Names the port of TorchServe that serves the routes of a controller. It has an effect only after {@link usePlanes};
  * mounted in a gateway all routes are on the gateway's port.
  */
 export function Plane(plane: PlaneName): ClassDecorator {
   return (controller) => {
+    tagRoutes(controller, planeTag(plane));
     const prototype = controller.prototype as Record<string, unknown>;
     for (const name of Object.getOwnPropertyNames(prototype)) {
       const method = prototype[name];

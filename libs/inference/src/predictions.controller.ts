@@ -1,5 +1,14 @@
 import { All, Controller, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { DocumentedAs } from './documented.js';
+import {
+  EXPLAIN,
+  EXPLAIN_PATH,
+  EXPLAIN_VERSION,
+  PREDICT,
+  PREDICT_PATH,
+  PREDICT_VERSION,
+} from './inference-docs.js';
 import { PredictionResponder } from './prediction-responder.js';
 import { RawBody } from './raw-body.js';
 import { RawTarget } from './raw-target.js';
@@ -14,17 +23,51 @@ import { TorchServeRoutes } from './torchserve-routes.js';
 export class PredictionsController {
   constructor(private readonly responder: PredictionResponder) {}
 
-  /** Answers with the default version, or the one in the path. */
-  @All(['predictions/:model', 'predictions/:model/:version', 'predictions/:model/:version/*'])
+  /** Answers with the default version. */
+  @DocumentedAs('post', PREDICT)
+  @All('predictions/:model')
   @RawBody()
   predict(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     return this.responder.respond(targetOf(request, false), request, reply);
   }
 
+  /** Answers with the version in the path. */
+  @DocumentedAs('post', PREDICT_VERSION)
+  @All('predictions/:model/:version')
+  @RawBody()
+  predictVersion(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.responder.respond(targetOf(request, false), request, reply);
+  }
+
+  /** The same, with a path for the handler. */
+  @DocumentedAs('post', PREDICT_PATH)
+  @All('predictions/:model/:version/*')
+  @RawBody()
+  predictPath(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.responder.respond(targetOf(request, false), request, reply);
+  }
+
   /** As predictions, for the handler's `explain` hook. */
-  @All(['explanations/:model', 'explanations/:model/:version', 'explanations/:model/:version/*'])
+  @DocumentedAs('post', EXPLAIN)
+  @All('explanations/:model')
   @RawBody()
   explain(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.responder.respond(targetOf(request, true), request, reply);
+  }
+
+  /** The same of the version in the path. */
+  @DocumentedAs('post', EXPLAIN_VERSION)
+  @All('explanations/:model/:version')
+  @RawBody()
+  explainVersion(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.responder.respond(targetOf(request, true), request, reply);
+  }
+
+  /** The same, with a path for the handler. */
+  @DocumentedAs('post', EXPLAIN_PATH)
+  @All('explanations/:model/:version/*')
+  @RawBody()
+  explainPath(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     return this.responder.respond(targetOf(request, true), request, reply);
   }
 }

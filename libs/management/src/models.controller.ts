@@ -2,14 +2,17 @@ import { Controller, Delete, Get, Options, Post, Put, Req, Res } from '@nestjs/c
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError } from '#libs/common';
 import {
+  Documented,
   ModelRegistry,
   RawBody,
   TorchServeRoutes,
+  Undocumented,
   assertEscapes,
   readRawBody,
   sendJson,
 } from '#libs/inference';
 import { modelManagementDocument } from './management-document.js';
+import * as docs from './models-docs.js';
 import { ModelOperations, type Outcome } from './model-operations.js';
 import type { ParameterSource } from './models.dto.js';
 
@@ -34,6 +37,7 @@ export class ModelsController {
   ) {}
 
   /** Registers a model. */
+  @Documented(docs.REGISTER)
   @Post()
   @RawBody()
   async register(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
@@ -42,6 +46,7 @@ export class ModelsController {
   }
 
   /** Ours: what a registration with the same parameters would do. */
+  @Documented(docs.PLAN)
   @Post('plan')
   @RawBody()
   async plan(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
@@ -50,6 +55,7 @@ export class ModelsController {
   }
 
   /** The default versions by name, a page at a time. */
+  @Documented(docs.LIST)
   @Get()
   @RawBody()
   list(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
@@ -57,6 +63,7 @@ export class ModelsController {
   }
 
   /** Ours: how the requests that name no version are split. */
+  @Documented(docs.TRAFFIC)
   @Get(':model/traffic')
   @RawBody()
   traffic(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
@@ -64,6 +71,7 @@ export class ModelsController {
   }
 
   /** Ours: splits them. */
+  @Documented(docs.SPLIT_TRAFFIC)
   @Put(':model/traffic')
   @RawBody()
   async splitTraffic(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
@@ -74,14 +82,16 @@ export class ModelsController {
   }
 
   /** Ours: the default version gets all of them again. */
+  @Documented(docs.END_SPLIT)
   @Delete(':model/traffic')
   @RawBody()
   endSplit(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
     sendOutcome(reply, this.operations.endSplit((request.params as ModelPath).model));
   }
 
-  /** The default version, the one in the path, or (`all`) every version. TorchServe does not look at what comes behind. */
-  @Get([':model', ':model/:version', ':model/:version/set-default'])
+  /** The default version. */
+  @Documented(docs.DESCRIBE)
+  @Get(':model')
   @RawBody()
   async describe(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
@@ -92,7 +102,24 @@ export class ModelsController {
     sendJson(reply, 200, described.versions, reason);
   }
 
+  /** The version in the path, or (`all`) every version. */
+  @Documented(docs.DESCRIBE_VERSION)
+  @Get(':model/:version')
+  @RawBody()
+  describeVersion(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.describe(request, reply);
+  }
+
+  /** The same: TorchServe does not look at what comes behind. */
+  @Undocumented()
+  @Get(':model/:version/set-default')
+  @RawBody()
+  describePath(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.describe(request, reply);
+  }
+
   /** TorchServe's document of how a model is managed. */
+  @Undocumented()
   @Options([':model', ':model/:version'])
   document(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
     const { model, version } = request.params as ModelPath;
@@ -100,14 +127,24 @@ export class ModelsController {
   }
 
   /** Changes the number of workers. */
-  @Put([':model', ':model/:version'])
+  @Documented(docs.SCALE)
+  @Put(':model')
   @RawBody()
   async scale(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
     sendOutcome(reply, await this.operations.scale(model, version, queryOf(request)));
   }
 
+  /** The same of the version in the path. */
+  @Documented(docs.SCALE_VERSION)
+  @Put(':model/:version')
+  @RawBody()
+  scaleVersion(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.scale(request, reply);
+  }
+
   /** Makes a version the default. */
+  @Documented(docs.SET_DEFAULT)
   @Put(':model/:version/set-default')
   @RawBody()
   setDefault(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
@@ -115,12 +152,21 @@ export class ModelsController {
     sendOutcome(reply, this.operations.setDefault(model, version));
   }
 
-  /** Takes the default version, or the one in the path, out of service. */
-  @Delete([':model', ':model/:version'])
+  /** Takes the default version out of service. */
+  @Documented(docs.UNREGISTER)
+  @Delete(':model')
   @RawBody()
   async unregister(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
     sendOutcome(reply, await this.operations.unregister(model, version));
+  }
+
+  /** The same for the version in the path. */
+  @Documented(docs.UNREGISTER_VERSION)
+  @Delete(':model/:version')
+  @RawBody()
+  unregisterVersion(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.unregister(request, reply);
   }
 }
 

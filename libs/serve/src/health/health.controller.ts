@@ -5,8 +5,12 @@ import {
   type HealthCheckResult,
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
-import { TorchServeRoutes } from '#libs/inference';
+import { Documented, TorchServeRoutes } from '#libs/inference';
+import * as docs from './health-docs.js';
 import { MarlineHealthIndicator } from './health.indicator.js';
+
+/** Terminus would load `@nestjs/swagger` wherever it is installed, and say less. */
+const CHECK = { noCache: true, swaggerDocumentation: false };
 
 interface Reply {
   status(code: number): unknown;
@@ -25,22 +29,25 @@ export class HealthController {
   ) {}
 
   /** 200 as long as the process answers, also while it drains: restarting it would lose what it still has to answer. */
+  @Documented(docs.LIVE)
   @Get('live')
-  @HealthCheck()
+  @HealthCheck(CHECK)
   live(): HealthCheckResult {
     return { status: 'ok', info: {}, error: {}, details: {} };
   }
 
   /** 200 when every model that counts is ready and the application is not stopping, else 503; the state of each model. */
+  @Documented(docs.READY)
   @Get('ready')
-  @HealthCheck()
+  @HealthCheck(CHECK)
   ready(@Res({ passthrough: true }) reply: Reply): Promise<HealthCheckResult> {
     return this.answer(reply, [this.indicator.serving(), ...this.indicator.models()]);
   }
 
   /** 200 when the model's default version is ready, 503 when it is not, 404 when there is no such model. */
+  @Documented(docs.MODEL)
   @Get('models/:model')
-  @HealthCheck()
+  @HealthCheck(CHECK)
   model(@Param('model') model: string, @Res({ passthrough: true }) reply: Reply): Promise<HealthCheckResult> {
     return this.answer(reply, [this.indicator.model(model)]);
   }

@@ -2,6 +2,8 @@ import { All, Controller, Get, Post, Req, Res, UseFilters, UseGuards } from '@ne
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import {
   AccessGuard,
+  Documented,
+  DocumentedAs,
   ModelRegistry,
   PROTOCOL_SERVER,
   Plane,
@@ -14,6 +16,7 @@ import {
   type PredictionTarget,
 } from '#libs/inference';
 import { MarlineHealthIndicator } from '../health/health.indicator.js';
+import * as docs from './oip-docs.js';
 import { OipExceptionFilter, expectTorchServeErrors } from './oip.filter.js';
 import { protocolInput } from './protocol-input.js';
 
@@ -44,7 +47,8 @@ export class OipController {
    * Answers with the tensors that the model makes of those in the body. A Python handler with TorchServe's envelope for this protocol gets
    * the body from that envelope instead.
    */
-  @Post(['models/:model/infer', 'models/:model/versions/:version/infer'])
+  @Documented(docs.INFER)
+  @Post('models/:model/infer')
   @RawBody()
   async infer(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
@@ -57,19 +61,30 @@ export class OipController {
     await this.responder.respond(target, request, reply, runtime);
   }
 
+  /** The same of the version in the path. */
+  @Documented(docs.INFER_VERSION)
+  @Post('models/:model/versions/:version/infer')
+  @RawBody()
+  inferVersion(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    return this.infer(request, reply);
+  }
+
   /** What this server is and what of the protocol's extensions it has. */
+  @Documented(docs.SERVER)
   @Get()
   server(@Res() reply: FastifyReply): void {
     sendNativeJson(reply, 200, PROTOCOL_SERVER);
   }
 
   /** 200 as long as the process answers. */
+  @Documented(docs.SERVER_LIVE)
   @Get('health/live')
   live(@Res() reply: FastifyReply): void {
     sendNativeJson(reply, 200, { live: true });
   }
 
   /** 200 when every model that counts is ready and the application is not stopping, else 503; for every method, as in TorchServe. */
+  @DocumentedAs('get', docs.SERVER_READY)
   @All('health/ready')
   ready(@Res() reply: FastifyReply): void {
     const ready = this.health.ready().marline.status === 'up';
@@ -77,7 +92,8 @@ export class OipController {
   }
 
   /** Versions, inputs and outputs of a model. */
-  @Get(['models/:model', 'models/:model/versions/:version'])
+  @Documented(docs.DESCRIBE)
+  @Get('models/:model')
   describe(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
     const { model, version } = request.params as ModelPath;
     const runtime = this.registry.get(model, version);
@@ -85,11 +101,26 @@ export class OipController {
     sendNativeJson(reply, 200, protocolMetadata(runtime, versions));
   }
 
+  /** The same of the version in the path. */
+  @Documented(docs.DESCRIBE_VERSION)
+  @Get('models/:model/versions/:version')
+  describeVersion(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    this.describe(request, reply);
+  }
+
   /** 200 when a worker of the model can take a request, else 503. */
-  @Get(['models/:model/ready', 'models/:model/versions/:version/ready'])
+  @Documented(docs.READY)
+  @Get('models/:model/ready')
   modelReady(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
     const { model, version } = request.params as ModelPath;
     const ready = !this.registry.shuttingDown && this.registry.get(model, version).status().readyWorkers > 0;
     sendNativeJson(reply, ready ? 200 : 503, { name: model, ready });
+  }
+
+  /** The same of the version in the path. */
+  @Documented(docs.READY_VERSION)
+  @Get('models/:model/versions/:version/ready')
+  versionReady(@Req() request: FastifyRequest, @Res() reply: FastifyReply): void {
+    this.modelReady(request, reply);
   }
 }

@@ -1,0 +1,81 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { validate } from '@readme/openapi-parser';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadConfiguration } from '../../src/configuration.js';
+import { startServer, type RunningServer } from '../../src/server.js';
+
+let folder: string;
+let server: RunningServer;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'marline-openapi-'));
+  mkdirSync(join(folder, 'store'));
+  const configuration = loadConfiguration({
+    directory: folder,
+    environment: {},
+    commandLine: {
+      model_store: 'store',
+      cache_dir: join(folder, 'cache'),
+      inference_address: 'http://127.0.0.1:0',
+      management_address: 'http://127.0.0.1:0',
+      metrics_address: 'http://127.0.0.1:0',
+      grpc_inference_port: '0',
+      grpc_management_port: '0',
+    },
+  });
+  server = await startServer(configuration, [], false);
+});
+afterAll(async () => {
+  await server.close();
+  rmSync(folder, { recursive: true });
+});
+
+type Plane = 'inference' | 'management' | 'metrics';
+
+interface Document {
+  readonly openapi: string;
+  readonly paths: Readonly<Record<string, Readonly<Record<string, { readonly tags: readonly string[] }>>>>;
+}
+
+async function documentOf(plane: Plane): Promise<Document> {
+  const response = await fetch(`http://127.0.0.1:${server.addresses[plane]!.port}/openapi.json`);
+  expect([response.status, response.headers.get('content-type')]).toEqual([200, 'application/json']);
+  return (await response.json()) as Document;
+}
+
+describe('/openapi.json of the standalone server', () => {
+  it.each(['inference', 'management', 'metrics'] as const)(
+    'on the %s port is valid, open, and has the routes of that port alone',
+    async (plane) => {
+      const document = await documentOf(plane);
+      const { valid, ...found } = await validate(structuredClone(document) as never);
+      expect([valid, found]).toEqual([true, expect.objectContaining({ warnings: [] })]);
+      const operations = Object.values(document.paths).flatMap((item) => Object.values(item));
+      expect(new Set(operations.flatMap(({ tags }) => tags))).toEqual(new Set([`Marline ${plane}`]));
+    },
+  );
+
+  it('has what only the standalone server has', async () => {
+    const [inference, management, metrics] = await Promise.all([
+      documentOf('inference'),
+      documentOf('management'),
+      documentOf('metrics'),
+    ]);
+    expect(Object.keys(inference.paths)).toEqual(
+      expect.arrayContaining(['/predictions/{model}', '/v1/models/{target}', '/v2/models/{model}/infer']),
+    );
+    expect(Object.keys(management.paths)).toEqual(
+      expect.arrayContaining(['/models', '/models/{model}/traffic', '/v1/models/{model}', '/token']),
+    );
+    expect(Object.keys(metrics.paths)).toEqual(['/metrics']);
+  });
+
+  it("leaves TorchServe's document at its own route", async () => {
+    const url = `http://127.0.0.1:${server.addresses.management!.port}/api-description`;
+    expect(await (await fetch(url)).json()).toMatchObject({
+      openapi: '3.0.1',
+      info: { title: 'TorchServe APIs' },
+    });
+  });
+});
