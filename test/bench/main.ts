@@ -7,6 +7,7 @@
  * - adaptive    throughput of learned batch sizes beside batch size 1
  * - isolation   CPU per request of processes beside threads
  * - memory      PSS by the number of workers
+ * - models      a thousand models without workers: registration, descriptions, pages, memory
  * - scale-up    one more worker until it serves
  * - cold-start  the server's start to its first answer
  * - infer       what `@Infer` costs a request

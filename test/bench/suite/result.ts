@@ -44,6 +44,7 @@ export const BENCHMARKS = [
   'adaptive',
   'isolation',
   'memory',
+  'models',
   'scale-up',
   'cold-start',
   'infer',
