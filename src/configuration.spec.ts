@@ -25,9 +25,9 @@ function load(
 describe('loadConfiguration', () => {
   it('listens on loopback with the model API off when nothing is said', () => {
     const configuration = load(undefined);
-    expect(configuration.inferenceAddress).toEqual({ host: '127.0.0.1', port: 8080 });
-    expect(configuration.managementAddress).toEqual({ host: '127.0.0.1', port: 8081 });
-    expect(configuration.metricsAddress).toEqual({ host: '127.0.0.1', port: 8082 });
+    expect(configuration.inferenceAddress).toEqual({ host: '127.0.0.1', port: 8080, secure: false });
+    expect(configuration.managementAddress).toEqual({ host: '127.0.0.1', port: 8081, secure: false });
+    expect(configuration.metricsAddress).toEqual({ host: '127.0.0.1', port: 8082, secure: false });
     expect(configuration).toMatchObject({
       enableModelApi: false,
       loadModels: [],
@@ -55,13 +55,13 @@ describe('loadConfiguration', () => {
 
   it('prefers the environment to all else, but only when the file allows it', () => {
     const environment = { TS_INFERENCE_ADDRESS: 'http://127.0.0.1:9000', TS_LOAD_MODELS: 'all' };
-    expect(load('job_queue_size=7', {}, environment).inferenceAddress.port).toBe(8080);
+    expect(load('job_queue_size=7', {}, environment).inferenceAddress).toMatchObject({ port: 8080 });
     const allowed = load(
       'enable_envvars_config=true\ninference_address=http://127.0.0.1:1234',
       { load_models: 'b.mar' },
       environment,
     );
-    expect(allowed.inferenceAddress.port).toBe(9000);
+    expect(allowed.inferenceAddress).toMatchObject({ port: 9000 });
     expect(allowed.loadModels).toEqual(['all']);
     expect(allowed.origins.inferenceAddress).toBe('environment');
   });
@@ -99,14 +99,12 @@ describe('loadConfiguration', () => {
   it.each([
     [{ inference_address: 'localhost:18080' }, 'Invalid binding address: localhost:18080'],
     [{ inference_address: 'http://127.0.0.1:99999' }, 'Invalid port number: http://127.0.0.1:99999'],
-    [
-      { management_address: 'https://127.0.0.1:8444' },
-      'https://127.0.0.1:8444 is not supported by this version',
-    ],
-    [
-      { metrics_address: 'unix:/tmp/metrics.sock' },
-      'unix:/tmp/metrics.sock is not supported by this version',
-    ],
+    [{ management_address: 'https://' }, 'Invalid binding address: https://.'],
+    [{ metrics_address: 'unix:metrics.sock' }, 'Write the path of the socket in full'],
+    [{ metrics_address: 'unix:/tmp/' }, 'Write the path of the socket in full'],
+    [{ metrics_address: 'unix:/tmp/a\0b' }, 'Write the path of the socket in full'],
+    [{ metrics_address: `unix:/tmp/${'a'.repeat(103)}` }, /at most 10[37] bytes, this one has 108/],
+    [{ metrics_address: `unix:/tmp/${'ü'.repeat(52)}` }, /at most 10[37] bytes, this one has 109/],
     [
       { job_queue_size: 'abc' },
       '"abc" is not a whole number from 1 up (job_queue_size, from the command line)',
@@ -176,9 +174,29 @@ describe('loadConfiguration', () => {
     const configuration = load(
       'inference_address=http://0.0.0.0\nmanagement_address=http://[::1]\nmetrics_address=http://localhost:0/',
     );
-    expect(configuration.inferenceAddress).toEqual({ host: '0.0.0.0', port: 80 });
-    expect(configuration.managementAddress).toEqual({ host: '::1', port: 8081 });
-    expect(configuration.metricsAddress).toEqual({ host: 'localhost', port: 0 });
+    expect(configuration.inferenceAddress).toEqual({ host: '0.0.0.0', port: 80, secure: false });
+    expect(configuration.managementAddress).toEqual({ host: '::1', port: 8081, secure: false });
+    expect(configuration.metricsAddress).toEqual({ host: 'localhost', port: 0, secure: false });
+  });
+});
+
+describe('addresses', () => {
+  it('have the ports of TorchServe for TLS when they name none', () => {
+    const configuration = load(
+      'inference_address=https://127.0.0.1\nmanagement_address=HTTPS://localhost\nmetrics_address=https://[::1]/',
+    );
+    expect(configuration.inferenceAddress).toEqual({ host: '127.0.0.1', port: 443, secure: true });
+    expect(configuration.managementAddress).toEqual({ host: 'localhost', port: 8444, secure: true });
+    expect(configuration.metricsAddress).toEqual({ host: '::1', port: 8445, secure: true });
+    expect(describeConfiguration(configuration)).toContain('Metrics address: https://[::1]:8445 (file)');
+  });
+
+  it('may be Unix sockets, whose path is as long as the system allows', () => {
+    const longest = `/tmp/${'a'.repeat(98)}`;
+    const configuration = load(`inference_address=unix:///tmp//a.sock\nmanagement_address=UNIX:${longest}`);
+    expect(configuration.inferenceAddress).toEqual({ path: '/tmp/a.sock' });
+    expect(configuration.managementAddress).toEqual({ path: longest });
+    expect(describeConfiguration(configuration)).toContain('Inference address: unix:/tmp/a.sock (file)');
   });
 });
 

@@ -31,9 +31,9 @@ const SNAPSHOT_KEY = 'model_snapshot';
 const defaults = new MarlineOptions();
 
 const SETTINGS = {
-  inferenceAddress: address('inference_address', 'Inference address', 8080, 80),
-  managementAddress: address('management_address', 'Management address', 8081),
-  metricsAddress: address('metrics_address', 'Metrics address', 8082),
+  inferenceAddress: address('inference_address', 'Inference address', 8080, { http: 80, https: 443 }),
+  managementAddress: address('management_address', 'Management address', 8081, { http: 8081, https: 8444 }),
+  metricsAddress: address('metrics_address', 'Metrics address', 8082, { http: 8082, https: 8445 }),
   grpcInferenceAddress: text('grpc_inference_address', 'gRPC inference address', '127.0.0.1'),
   grpcInferencePort: port('grpc_inference_port', 'gRPC inference port', 7070),
   grpcManagementAddress: text('grpc_management_address', 'gRPC management address', '127.0.0.1'),
@@ -51,6 +51,9 @@ const SETTINGS = {
   enableGrpcSsl: flag('enable_grpc_ssl', undefined, false),
   privateKeyFile: text('private_key_file'),
   certificateFile: text('certificate_file'),
+  keystore: text('keystore'),
+  keystorePass: text('keystore_pass', undefined, 'changeit'),
+  keystoreType: text('keystore_type', undefined, 'PKCS12'),
   modelStore: text('model_store', 'Model Store'),
   loadModels: list('load_models', 'Initial Models'),
   allowedUrls: { ...list('allowed_urls', 'Allowed Urls'), permittedBy: 'use_env_allowed_urls' },
@@ -346,5 +349,6 @@ function formatValue(value: SettingValues[SettingName]): string {
   if (value === '') return 'none';
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.join(', ');
   if (typeof value !== 'object') return String(value);
-  return 'port' in value ? formatAddress(value as ListenAddress) : Object.keys(value).join(', ') || 'none';
+  const isAddress = 'port' in value || 'path' in value;
+  return isAddress ? formatAddress(value as ListenAddress) : Object.keys(value).join(', ') || 'none';
 }

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { MarlineError, messageOf } from '#libs/common';
+import { MarlineError } from '#libs/common';
 import type { GrpcPlane, GrpcServer, GrpcServerOptions } from '#libs/grpc';
-import { formatHost, sameAddress, type ListenAddress } from './address.js';
+import { formatHost, sameAddress, type TcpAddress } from './address.js';
+import { readPemPair } from './certificates.js';
 import type { ServerConfiguration } from './configuration.js';
 import { checkAddress } from './listener.js';
 
@@ -30,9 +30,10 @@ export class GrpcListeners {
     const listeners = new GrpcListeners(library, configuration);
     const tls = readTls(configuration);
     for (const plane of ['inference', 'management'] as const) {
-      const { host, port, ...age } = placeOf(plane, configuration);
-      await checkAddress({ host, port }, `grpc_${plane}_address`);
-      const url = formatHost({ host, port });
+      const { host, port, secure, ...age } = placeOf(plane, configuration);
+      const address = { host, port, secure };
+      await checkAddress(address, `grpc_${plane}_address`);
+      const url = formatHost(address);
       const options: GrpcServerOptions = { url, tls, maxRequestSize: configuration.maxRequestSize, ...age };
       listeners.#servers.set(plane, new library.GrpcServer(plane, options));
     }
@@ -45,13 +46,13 @@ export class GrpcListeners {
   }
 
   /** Binds both ports; the application closes them. @returns where they listen */
-  async open(app: NestFastifyApplication): Promise<Readonly<Record<GrpcPlane, ListenAddress>>> {
+  async open(app: NestFastifyApplication): Promise<Readonly<Record<GrpcPlane, TcpAddress>>> {
     for (const strategy of this.#servers.values()) app.connectMicroservice({ strategy });
     await app.startAllMicroservices();
-    const bound = (plane: GrpcPlane): ListenAddress => ({
-      host: placeOf(plane, this.configuration).host,
-      port: this.#servers.get(plane)?.port ?? 0,
-    });
+    const bound = (plane: GrpcPlane): TcpAddress => {
+      const { host, secure } = placeOf(plane, this.configuration);
+      return { host, secure, port: this.#servers.get(plane)?.port ?? 0 };
+    };
     return { inference: bound('inference'), management: bound('management') };
   }
 }
@@ -70,6 +71,7 @@ function placeOf(plane: GrpcPlane, configuration: ServerConfiguration) {
     return {
       host: configuration.grpcInferenceAddress,
       port: configuration.grpcInferencePort,
+      secure: configuration.enableGrpcSsl,
       maxConnectionAgeMs: configuration.grpcInferenceMaxConnectionAgeMs,
       maxConnectionAgeGraceMs: configuration.grpcInferenceMaxConnectionAgeGraceMs,
     };
@@ -77,6 +79,7 @@ function placeOf(plane: GrpcPlane, configuration: ServerConfiguration) {
   return {
     host: configuration.grpcManagementAddress,
     port: configuration.grpcManagementPort,
+    secure: configuration.enableGrpcSsl,
     maxConnectionAgeMs: configuration.grpcManagementMaxConnectionAgeMs,
     maxConnectionAgeGraceMs: configuration.grpcManagementMaxConnectionAgeGraceMs,
   };
@@ -90,21 +93,5 @@ function assertTwoPlaces(configuration: ServerConfiguration): void {
 }
 
 function readTls(configuration: ServerConfiguration): GrpcServerOptions['tls'] {
-  const { enableGrpcSsl, certificateFile, privateKeyFile } = configuration;
-  if (!enableGrpcSsl) return undefined;
-  return {
-    certificate: readPem('certificate_file', certificateFile),
-    privateKey: readPem('private_key_file', privateKeyFile),
-  };
-}
-
-function readPem(key: string, file: string): Buffer {
-  const fix = `enable_grpc_ssl=true needs certificate_file and private_key_file, both PEM.`;
-  if (file === '') throw new MarlineError('OPTIONS_INVALID', { reason: `${key} is missing: ${fix}` });
-  try {
-    return readFileSync(file);
-  } catch (cause) {
-    const reason = `${key}=${file} cannot be read (${messageOf(cause)}): ${fix}`;
-    throw new MarlineError('OPTIONS_INVALID', { reason }, { cause });
-  }
+  return configuration.enableGrpcSsl ? readPemPair(configuration, 'enable_grpc_ssl=true') : undefined;
 }

@@ -3,24 +3,27 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { MarlineError } from '#libs/common';
 import { formatAddress, type ListenAddress } from './address.js';
+import { removeStaleSocket } from './unix-socket.js';
 
 const SWEEP_INTERVAL_MS = 50;
 
 /**
- * Binds a server.
+ * Binds a server. What an ended process left of its socket is removed first.
  * @param key the setting that the address comes from, for the message when it fails
  * @returns the address that was bound, with the port that the system chose in place of 0
  * @throws MarlineError `OPTIONS_INVALID` that says why the address cannot be used
  */
 export async function listen(server: Server, address: ListenAddress, key: string): Promise<ListenAddress> {
   try {
-    server.listen({ host: address.host, port: address.port, exclusive: true });
+    if ('path' in address) await removeStaleSocket(address.path);
+    server.listen({ ...address, exclusive: true });
     await once(server, 'listening');
   } catch (error) {
-    const reason = `${key}=${formatAddress(address)} cannot be bound: ${explain(error)}`;
+    const why = 'path' in address ? explainSocket(error) : explain(error);
+    const reason = `${key}=${formatAddress(address)} cannot be bound: ${why}`;
     throw new MarlineError('OPTIONS_INVALID', { reason }, { cause: error });
   }
-  return { host: address.host, port: (server.address() as AddressInfo).port };
+  return 'path' in address ? address : { ...address, port: (server.address() as AddressInfo).port };
 }
 
 /**
@@ -61,6 +64,21 @@ function explain(error: unknown): string {
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
       return 'the host name is not known.';
+    default:
+      return (error as Error).message;
+  }
+}
+
+function explainSocket(error: unknown): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'EADDRINUSE':
+      return 'a server listens there. Stop it, or choose another path.';
+    case 'EEXIST':
+      return 'there is a file which is no socket. Choose another path, or move the file away.';
+    // Node says so for a folder that is not there, too.
+    case 'EACCES':
+    case 'ENOTDIR':
+      return 'its folder is not there, or this user may not write into it.';
     default:
       return (error as Error).message;
   }

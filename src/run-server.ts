@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { Logger } from '@nestjs/common';
 import { VERSION, systemClock } from '#libs/common';
 import { detectDevices, type Device } from '#libs/inference';
-import { formatAddress, formatHost, isLoopback, type ListenAddress } from './address.js';
+import { formatAddress, formatHost, isLoopback, type ListenAddress, type TcpAddress } from './address.js';
 import type { Terminal } from './commands/predict.js';
 import { describeConfiguration, type ServerConfiguration } from './configuration.js';
 import { claimPidFile } from './pid-file.js';
@@ -94,9 +94,10 @@ function warnAbout(configuration: ServerConfiguration, logger: Logger): void {
   const grpcManagement = {
     host: configuration.grpcManagementAddress,
     port: configuration.grpcManagementPort,
+    secure: configuration.enableGrpcSsl,
   };
   for (const reachable of [managementAddress, grpcManagement].filter((each) => !isLoopback(each))) {
-    const address = reachable === grpcManagement ? formatHost(reachable) : formatAddress(reachable);
+    const address = reachable === grpcManagement ? formatHost(grpcManagement) : formatAddress(reachable);
     logger.warn(
       `${address}: other machines can reach the management API and change what is served. Bind it to 127.0.0.1, or use tokens.`,
     );
@@ -107,7 +108,7 @@ function logListeners({ addresses, grpc }: RunningServer, logger: Logger): void 
   for (const [plane, address] of Object.entries<ListenAddress>(addresses)) {
     logger.log(`${API_NAMES[plane as keyof typeof API_NAMES]} API bind to: ${formatAddress(address)}`);
   }
-  for (const [plane, address] of Object.entries<ListenAddress>(grpc ?? {})) {
+  for (const [plane, address] of Object.entries<TcpAddress>(grpc ?? {})) {
     logger.log(`${API_NAMES[plane as keyof typeof API_NAMES]} gRPC API bind to: ${formatHost(address)}`);
   }
   if (grpc === undefined)

@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { join } from 'node:path';
 import type { LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -13,7 +13,8 @@ import {
 } from '#libs/inference';
 import type { GrpcPlane } from '#libs/grpc';
 import { ModelRegistry } from '#libs/serve';
-import { sameAddress, type ListenAddress } from './address.js';
+import { sameAddress, type ListenAddress, type TcpAddress } from './address.js';
+import { readCredentials } from './certificates.js';
 import type { ServerConfiguration } from './configuration.js';
 import { useCors } from './cors.js';
 import { GrpcListeners } from './grpc-listeners.js';
@@ -22,6 +23,7 @@ import { OpenApiDocument } from './openapi-document.js';
 import { restoreSnapshot } from './snapshots/model-snapshot.js';
 import { Snapshots } from './snapshots/snapshots.js';
 import { standaloneModule } from './standalone.module.js';
+import { createTlsServer } from './tls-listener.js';
 import { askForTokens } from './tokens/token.guard.js';
 import { TokenKeys } from './tokens/token-keys.js';
 
@@ -30,7 +32,7 @@ export interface RunningServer {
   /** Where each plane listens; two with the same address share one listener. Metrics may be turned off. */
   readonly addresses: Readonly<Partial<Record<PlaneName, ListenAddress>>>;
   /** Where the gRPC services listen; missing where their packages are not installed. */
-  readonly grpc?: Readonly<Record<GrpcPlane, ListenAddress>>;
+  readonly grpc?: Readonly<Record<GrpcPlane, TcpAddress>>;
   /** Refuses new work, answers what was accepted, closes the listeners, then ends the workers. May be called twice. */
   close(): Promise<void>;
 }
@@ -52,8 +54,8 @@ const FLUSH_MS = 2_000;
 /**
  * Starts the standalone server: one application behind up to three listeners for HTTP and two for gRPC. The start-up models are registered when it
  * resolves; their workers may still be starting.
- * @throws MarlineError `OPTIONS_INVALID` when an address cannot be bound or the key file cannot be written; nothing is left
- *   running then
+ * @throws MarlineError `OPTIONS_INVALID` when an address cannot be bound, a certificate cannot be used or the key file cannot be
+ *   written; nothing is left running then
  */
 export async function startServer(
   configuration: ServerConfiguration,
@@ -61,6 +63,7 @@ export async function startServer(
   logger: LoggerService | false,
 ): Promise<RunningServer> {
   const bindings = bindingsOf(configuration);
+  const create = serverMaker(configuration, bindings);
   for (const { address, key } of bindings) await checkAddress(address, key);
   const grpc = await GrpcListeners.prepare(configuration);
   const bodyLimit = configuration.maxRequestSize;
@@ -77,7 +80,10 @@ export async function startServer(
   useCors(fastify, configuration);
   if (keys !== undefined) askForTokens(fastify, keys);
   useTorchServeErrors(fastify);
-  const listeners = bindings.map((binding) => ({ ...binding, server: servePlanes(fastify, binding.planes) }));
+  const listeners = bindings.map((binding) => ({
+    ...binding,
+    server: servePlanes(fastify, binding.planes, create(binding)),
+  }));
   // Fastify runs this hook after Nest drained and before Nest ends the workers.
   fastify.addHook('preClose', async () => {
     await Promise.all(listeners.map(({ server }) => closeListener(server, FLUSH_MS)));
@@ -130,6 +136,20 @@ function bindingsOf(configuration: ServerConfiguration): readonly Binding[] {
   if (enableMetricsApi)
     bindings.push({ planes: ['metrics'], key: 'metrics_address', address: metricsAddress });
   return bindings;
+}
+
+/** @returns what makes the server of a listener. @throws MarlineError `OPTIONS_INVALID` for a certificate that cannot be used */
+function serverMaker(configuration: ServerConfiguration, bindings: readonly Binding[]) {
+  const secure = bindings.find(({ address }) => isSecure(address));
+  const credentials = secure && readCredentials(configuration, `${secure.key}=https://…`);
+  return ({ address }: Binding) =>
+    credentials !== undefined && isSecure(address)
+      ? (listener: RequestListener) => createTlsServer(credentials, listener)
+      : createServer;
+}
+
+function isSecure(address: ListenAddress): boolean {
+  return 'secure' in address && address.secure;
 }
 
 async function openAll(listeners: readonly Listener[]): Promise<RunningServer['addresses']> {

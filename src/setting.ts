@@ -1,6 +1,6 @@
 import { MarlineError } from '#libs/common';
 import type { ModelOverrides } from '#libs/serve';
-import { parseAddress, type ListenAddress } from './address.js';
+import { parseAddress, type DefaultPorts, type ListenAddress } from './address.js';
 
 /** One value of the configuration. The makers below are its kinds; each refuses what it cannot read with the reason. */
 export interface Setting<T> {
@@ -16,8 +16,13 @@ export interface Setting<T> {
   readonly parse: (text: string) => T;
 }
 
-/** An address to listen on. @param portless the port of an address that names none */
-export function address(key: string, label: string, port: number, portless = port): Setting<ListenAddress> {
+/** An address to listen on. @param portless the ports of an address that names none */
+export function address(
+  key: string,
+  label: string,
+  port: number,
+  portless: DefaultPorts,
+): Setting<ListenAddress> {
   return { key, label, default: `http://127.0.0.1:${port}`, parse: (value) => parseAddress(value, portless) };
 }
 

@@ -14,7 +14,7 @@ const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   'the open inference protocol is always served': 'ts_open_inference_protocol',
   'accepted requests are answered within drain_timeout_ms': 'unregister_model_timeout',
   'the metrics of the system are read here': 'system_metrics_cmd',
-  [NOT_YET]: 'workflow_store keystore keystore_pass keystore_type',
+  [NOT_YET]: 'workflow_store',
 };
 
 const REASONS = new Map(

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +5,7 @@ import { credentials, status } from '@grpc/grpc-js';
 import { UnauthorizedException, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { afterEach, describe, expect, it } from 'vitest';
 import { metadataOf } from '#libs/grpc';
+import { makeCertificate } from '../support/certificates.js';
 import {
   bodies,
   inferenceCall,
@@ -70,27 +70,11 @@ describe('the guards of the gateway', () => {
 describe('a gRPC listener', () => {
   it('speaks TLS with a certificate', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'marline-tls-'));
-    const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
-    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
-    execFileSync(
-      'openssl',
-      [
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:P-256',
-        '-nodes',
-        ...subject,
-        '-keyout',
-        key,
-        '-out',
-        certificate,
-      ],
-      { stdio: 'ignore' },
-    );
-    const tls = { certificate: readFileSync(certificate), privateKey: readFileSync(key) };
+    const files = makeCertificate(folder);
+    const tls = {
+      certificate: readFileSync(files.certificate),
+      privateKey: readFileSync(files.privateKey),
+    };
     rmSync(folder, { recursive: true });
     served = await openGrpc({ server: { tls }, channel: credentials.createSsl(tls.certificate) });
     expect((await ping()).code).toBe(status.OK);

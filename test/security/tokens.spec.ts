@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer, type RunningServer } from '../../src/server.js';
+import { portOf } from '../standalone/server-process.js';
 import { exchange } from '../support/http-exchange.js';
 import { packFixture } from '../support/serve-app.js';
 
@@ -43,7 +44,7 @@ function keys(): Record<'inference' | 'management' | 'API', { readonly key: stri
 }
 
 async function ask(plane: Plane, method: string, path: string, key?: string) {
-  const url = `http://127.0.0.1:${server.addresses[plane]!.port}${path}`;
+  const url = `http://127.0.0.1:${portOf(server, plane)}${path}`;
   const response = await fetch(url, {
     method,
     headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
@@ -113,7 +114,7 @@ describe('without the key of its API', () => {
   it('a large body is not read', async () => {
     const head =
       'POST /predictions/mlp HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nConnection: close\r\n\r\n';
-    const { text } = await exchange(server.addresses.inference!.port, head);
+    const { text } = await exchange(portOf(server, 'inference'), head);
     expect(text).toMatch(/^HTTP\/1\.1 400 /);
   });
 
@@ -123,7 +124,7 @@ describe('without the key of its API', () => {
       400,
     );
     const twice = `GET /ping HTTP/1.1\r\nHost: x\r\nAuthorization: x\r\nAuthorization: Bearer ${key}\r\n\r\n`;
-    expect((await exchange(server.addresses.inference!.port, twice)).text).toMatch(/^HTTP\/1\.1 400 /);
+    expect((await exchange(portOf(server, 'inference'), twice)).text).toMatch(/^HTTP\/1\.1 400 /);
   });
 });
 

@@ -5,7 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfiguration, type ServerConfiguration } from '../../src/configuration.js';
 import { startServer, type RunningServer } from '../../src/server.js';
+import { makeCertificate } from '../support/certificates.js';
 import { freePort } from '../support/free-port.js';
+import { webRequest } from '../support/web-request.js';
+import { portOf } from './server-process.js';
 
 interface SampleConfiguration {
   readonly properties: Readonly<Record<string, string>>;
@@ -82,7 +85,7 @@ async function ask(plane: 'inference' | 'management', path: string, init: Reques
   const file = join(folder, 'key_file.json');
   const key = (): string =>
     (JSON.parse(readFileSync(file, 'utf8')) as Record<string, { key: string }>)[plane]?.key ?? '';
-  const url = `http://127.0.0.1:${server!.addresses[plane]!.port}${path}`;
+  const url = `http://127.0.0.1:${portOf(server!, plane)}${path}`;
   const open = await fetch(url, init);
   if (open.status !== 400 || !(await open.clone().text()).includes('InvalidKeyException')) return open;
   return fetch(url, { ...init, headers: { authorization: `Bearer ${key()}` } });
@@ -101,8 +104,24 @@ function inForce({ properties, args = [], env = {} }: SampleConfiguration, key: 
 
 describe.each(Object.entries(samples))('the recorded configuration %s', (name, sample) => {
   if (usesTls(sample)) {
-    it('is refused with what to do: there is no TLS yet', async () => {
-      await expect(load(sample)).rejects.toThrow('Put a TLS proxy in front.');
+    it(`starts a server that speaks TLS on every port: ${sample.note}`, async () => {
+      const { certificate, privateKey } = makeCertificate(folder);
+      const configuration = await load({
+        ...sample,
+        properties: {
+          ...sample.properties,
+          certificate_file: certificate,
+          private_key_file: privateKey,
+        },
+      });
+      server = await startServer(configuration, [], false);
+      const ca = readFileSync(certificate);
+      for (const [plane, path] of [
+        ['inference', '/ping'],
+        ['management', '/models'],
+        ['metrics', '/metrics'],
+      ] as const)
+        expect(await webRequest({ ca, port: portOf(server, plane), path })).toMatchObject({ status: 200 });
     });
     return;
   }
@@ -121,7 +140,7 @@ describe.each(Object.entries(samples))('the recorded configuration %s', (name, s
     server = await startServer(configuration, [], false);
 
     const asksForTokens = inForce(sample, 'disable_token_authorization') !== 'true';
-    const ping = await fetch(`http://127.0.0.1:${server.addresses.inference!.port}/ping`);
+    const ping = await fetch(`http://127.0.0.1:${portOf(server, 'inference')}/ping`);
     expect(ping.status).toBe(asksForTokens ? 400 : 200);
     expect(ping.headers.get('access-control-allow-origin')).toBe(
       inForce(sample, 'cors_allowed_origin') ?? null,

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import type { RunningServer } from '../../src/server.js';
 
 /** Addresses on free ports of this machine, where nobody is asked for tokens, for {@link MarlineProcess}. */
 export const FREE_PORTS = {
@@ -20,6 +21,13 @@ const FLAGS = [
   '--conditions=marline-source',
   `--import=${new URL('../support/ts-register.mjs', import.meta.url).href}`,
 ];
+
+/** The port of a server inside this process. */
+export function portOf({ addresses }: RunningServer, plane: 'inference' | 'management' | 'metrics'): number {
+  const address = addresses[plane];
+  if (address === undefined || !('port' in address)) throw new Error(`${plane} has no port.`);
+  return address.port;
+}
 
 /** Packs the sample models of `npm start` into a folder. */
 export async function packSamples(folder: string): Promise<void> {
@@ -80,7 +88,7 @@ export class MarlineProcess {
 
   /** The address that a listener was given: `Inference`, `Management` or `Metrics`. */
   address(listener: 'Inference' | 'Management' | 'Metrics'): string {
-    const match = new RegExp(`${listener} API bind to: (http://\\S+)`).exec(this.output);
+    const match = new RegExp(`${listener} API bind to: ((?:https?://|unix:)\\S+)`).exec(this.output);
     if (match === null) throw new Error(`No ${listener} listener in:\n${this.output}`);
     return match[1]!;
   }

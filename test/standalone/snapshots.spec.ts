@@ -14,6 +14,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer, type RunningServer } from '../../src/server.js';
 import { packFixture } from '../support/serve-app.js';
+import { portOf } from './server-process.js';
 
 let folder: string;
 let server: RunningServer | undefined;
@@ -61,7 +62,7 @@ async function stop(): Promise<void> {
 }
 
 async function manage(method: string, path: string, body?: string): Promise<unknown> {
-  const url = `http://127.0.0.1:${server!.addresses.management!.port}${path}`;
+  const url = `http://127.0.0.1:${portOf(server!, 'management')}${path}`;
   const response = await fetch(url, { method, body });
   expect([path, response.status]).toEqual([path, 200]);
   return response.json();
@@ -145,7 +146,7 @@ describe('snapshots', () => {
     rmSync(join(folder, 'store/mlp.mar'));
     await start();
     expect(await manage('GET', '/models')).toMatchObject({ models: [{ modelName: 'other' }] });
-    const ready = await fetch(`http://127.0.0.1:${server!.addresses.inference!.port}/health/ready`);
+    const ready = await fetch(`http://127.0.0.1:${portOf(server!, 'inference')}/health/ready`);
     expect([ready.status, await ready.text()]).toEqual([503, expect.stringContaining('mlp') as string]);
   });
 

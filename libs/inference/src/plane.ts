@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { tagRoutes } from './documented.js';
 import { markRoute, routeMarks } from './route-marks.js';
@@ -51,10 +51,15 @@ export function usePlanes(fastify: FastifyInstance, ownPlanes: readonly PlaneNam
 /**
  * A further listener of the same application that serves other planes, with the time limits of its own and the same answer
  * to what is no HTTP. The caller listens on it and closes it.
+ * @param create makes the server, for one that speaks TLS
  * @example servePlanes(fastify, ['management']).listen(8081, '127.0.0.1');
  */
-export function servePlanes(fastify: FastifyInstance, planes: readonly PlaneName[]): Server {
-  const server = createServer((request, response) => {
+export function servePlanes(
+  fastify: FastifyInstance,
+  planes: readonly PlaneName[],
+  create: (listener: RequestListener) => Server = createServer,
+): Server {
+  const server = create((request, response) => {
     planesOfRequest.set(request, planes);
     fastify.routing(request, response);
   });
