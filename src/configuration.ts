@@ -20,7 +20,7 @@ import {
   type Setting,
 } from './setting.js';
 import { parseSnapshot, type ModelSnapshot } from './snapshots/model-snapshot.js';
-import { latestSnapshot, snapshotFolder } from './snapshots/snapshot-folder.js';
+import { latestSnapshot, logFolder, snapshotFolder } from './snapshots/snapshot-folder.js';
 import { reasonWithoutEffect } from './torchserve-keys.js';
 
 /** Where a value came from, the strongest first (TorchServe's precedence). */
@@ -125,6 +125,7 @@ const SETTINGS = {
     'Disable system metrics',
     defaults.disableSystemMetrics,
   ),
+  logFormat: oneOf('log_format', 'Format of the log files', ['json', 'torchserve', 'none']),
   metricTimeInterval: integer(
     'metric_time_interval',
     'Metric reporting interval (s)',
@@ -150,6 +151,8 @@ export interface ServerConfiguration extends SettingValues {
   readonly origins: Readonly<Record<SettingName, Origin>>;
   /** Where relative paths start from, and where the server leaves its own files. */
   readonly directory: string;
+  /** Where log files are; `LOG_LOCATION`, or `logs`. */
+  readonly logFolder: string;
   /** Where snapshots are written, and with which properties beside the models; absent without snapshots. */
   readonly snapshots?: { readonly folder: string; readonly properties: ReadonlyMap<string, string> };
   /** What is registered at the start in place of `loadModels`. */
@@ -204,6 +207,7 @@ export function loadConfiguration(sources: ConfigurationSources): ServerConfigur
     file,
     origins,
     directory: sources.directory,
+    logFolder: resolve(sources.directory, logFolder(sources.environment)),
     ...snapshotsOf(sources, written),
     ignoredKeys: ignoredKeys.map((key) => ({ key, reason: reasonWithoutEffect(key) })),
   };

@@ -19,6 +19,7 @@ import type { ServerConfiguration } from './configuration.js';
 import { useCors } from './cors.js';
 import { GrpcListeners } from './grpc-listeners.js';
 import { checkAddress, closeListener, listen } from './listener.js';
+import { LogFiles } from './log-files/log-files.js';
 import { OpenApiDocument } from './openapi-document.js';
 import { restoreSnapshot } from './snapshots/model-snapshot.js';
 import { Snapshots } from './snapshots/snapshots.js';
@@ -62,6 +63,28 @@ export async function startServer(
   devices: readonly Device[],
   logger: LoggerService | false,
 ): Promise<RunningServer> {
+  const warn = (text: string) => void (logger && logger.warn(text, 'Server'));
+  const logs = LogFiles.open(configuration.logFolder, configuration.logFormat, warn);
+  try {
+    const server = await openServer(configuration, devices, logger, logs);
+    let closing: Promise<void> | undefined;
+    const close = async () => {
+      await server.close();
+      await logs?.close();
+    };
+    return { ...server, close: () => (closing ??= close()) };
+  } catch (error) {
+    await logs?.close();
+    throw error;
+  }
+}
+
+async function openServer(
+  configuration: ServerConfiguration,
+  devices: readonly Device[],
+  logger: LoggerService | false,
+  logs: LogFiles | undefined,
+): Promise<RunningServer> {
   const bindings = bindingsOf(configuration);
   const create = serverMaker(configuration, bindings);
   for (const { address, key } of bindings) await checkAddress(address, key);
@@ -70,7 +93,7 @@ export async function startServer(
   const adapter = new FastifyAdapter({ ...torchServeServerOptions(), bodyLimit });
   const keys = tokenKeysOf(configuration);
   const doors = grpc === undefined ? [] : [grpc.module()];
-  const module = standaloneModule(configuration, devices, doors, keys);
+  const module = standaloneModule(configuration, devices, doors, keys, logs?.access);
   const app = await NestFactory.create<NestFastifyApplication>(module, adapter, {
     logger,
     abortOnError: false,
@@ -84,6 +107,8 @@ export async function startServer(
     ...binding,
     server: servePlanes(fastify, binding.planes, create(binding)),
   }));
+  for (const { server } of listeners) logs?.access.watch(server);
+  logs?.access.follow(fastify);
   // Fastify runs this hook after Nest drained and before Nest ends the workers.
   fastify.addHook('preClose', async () => {
     await Promise.all(listeners.map(({ server }) => closeListener(server, FLUSH_MS)));
@@ -100,10 +125,9 @@ export async function startServer(
       configuration.snapshots &&
       new Snapshots(registry, configuration.snapshots.folder, configuration.snapshots.properties);
     snapshots?.start();
-    let closing: Promise<void> | undefined;
     const close = () => {
-      if (closing === undefined) snapshots?.write('shutdown');
-      return (closing ??= app.close());
+      snapshots?.write('shutdown');
+      return app.close();
     };
     return { addresses, grpc: grpcAddresses, close };
   } catch (error) {

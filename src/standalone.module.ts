@@ -1,4 +1,5 @@
 import { Module, type DynamicModule } from '@nestjs/common';
+import type { InferenceObserver } from '#libs/common';
 import { LegacyPredictionsController, type Device } from '#libs/inference';
 import { ModelReadinessController } from '#libs/management';
 import { MarlineModule } from '#libs/serve';
@@ -26,18 +27,20 @@ class StandaloneModule {}
  * MarlineModule, with the management routes that have a port of their own here, and what else has one.
  * @param doors such as the gRPC services
  * @param keys what every request must have one of; nobody is asked without
+ * @param observer told what happens; nobody is without
  */
 export function standaloneModule(
   configuration: ServerConfiguration,
   devices: readonly Device[],
   doors: readonly DynamicModule[],
   keys: TokenKeys | undefined,
+  observer: InferenceObserver | undefined,
 ): DynamicModule {
   const tokens = keys && {
     controllers: [TokenController],
     providers: [{ provide: TokenKeys, useValue: keys }],
   };
-  const marline = marlineModule(configuration, devices, keys);
+  const marline = marlineModule(configuration, devices, keys, observer);
   return { module: StandaloneModule, imports: [marline, ...doors], ...tokens };
 }
 
@@ -45,11 +48,13 @@ function marlineModule(
   configuration: ServerConfiguration,
   devices: readonly Device[],
   keys: TokenKeys | undefined,
+  observer: InferenceObserver | undefined,
 ): DynamicModule {
   return MarlineModule.forRoot({
     management: true,
     metrics: configuration.enableMetricsApi,
     devices,
+    ...(observer && { observer }),
     guards: keys === undefined ? [] : [new TokenGuard(keys)],
     modelStore: configuration.modelStore,
     loadModels: configuration.restored === undefined ? configuration.loadModels : [],

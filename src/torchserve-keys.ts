@@ -3,10 +3,11 @@ const NOT_YET = 'this version does not have it yet';
 /** TorchServe's keys that have no effect here, by the reason. */
 const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   'there is no Java here':
-    'vmargs number_of_netty_threads netty_client_threads prefer_direct_buffer io_ratio model_server_home plugins_path NUM_WORKERS async_logging debug version',
+    'vmargs number_of_netty_threads netty_client_threads prefer_direct_buffer io_ratio model_server_home plugins_path NUM_WORKERS debug version',
   'workers are threads, or processes that are given sockets and ports of their own':
     'initial_worker_port initial_distribution_port',
-  'the log is not made by Log4j': 'log_config',
+  'log files are always written in the background': 'async_logging',
+  'it is for Log4j; log_format says what lines look like, and LOG_LOCATION where the files are': 'log_config',
   'there is no C++ backend here': 'cpp_log_config',
   'handlers run as they are, and ONNX Runtime places its own threads':
     'ipex_enable ipex_gpu_enable cpu_launcher_enable cpu_launcher_args',

@@ -9,9 +9,14 @@ export type SnapshotOccasion = 'startup' | 'snapshot' | 'shutdown';
 const MOST_FILES = 50;
 const FILE = /^\d{17}-(startup|snapshot|shutdown)\.cfg$/;
 
+/** Where log files are, by the variable of TorchServe. */
+export function logFolder(environment: Readonly<Record<string, string | undefined>>): string {
+  return environment['LOG_LOCATION'] || 'logs';
+}
+
 /** Where snapshots are: `config` in the folder of the logs, as in TorchServe. */
 export function snapshotFolder(environment: Readonly<Record<string, string | undefined>>): string {
-  return join(environment['LOG_LOCATION'] || 'logs', 'config');
+  return join(logFolder(environment), 'config');
 }
 
 /** The name of the newest snapshot in a folder; `undefined` when there is none. Other files are passed over. */

@@ -36,6 +36,7 @@ export { assertEscapes } from './percent-escapes.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';
 export { planeOf } from './route-marks.js';
 export { sendBody, sendJson, sendNativeJson, tellAnswers } from './response-head.js';
+export { followRequests, requestIdOf } from './request-id.js';
 export { torchServeServerOptions, useTorchServeErrors } from './torchserve-server.js';
 export {
   INTERFACE_VERSION,

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MarlineError, isMarlineError, type ProtocolInput, type RawInput } from '#libs/common';
@@ -10,6 +9,7 @@ import type { ModelRuntime } from './model-runtime.js';
 import { hasUnreadBodyAbove, readRawBody } from './raw-body.js';
 import { modelDocument } from './inference-document.js';
 import { deadlineOf, scheduleOf } from './request-bounds.js';
+import { nameRequest } from './request-id.js';
 import { sendJson } from './response-head.js';
 import { sendAnswer } from './send-answer.js';
 
@@ -77,14 +77,14 @@ export class PredictionResponder {
     const { model, version } = target;
     const { rawHeaders } = request.raw;
     const runtime = drawn ?? registry.route(model, version, rawHeaders);
+    const id = nameRequest(reply);
     const deadlineMs = deadlineOf(request, runtime.settings.clientTimeoutInMills);
     const startedAt = deadlineMs === undefined ? 0 : performance.now();
     const { priority, tenant } = scheduleOf(request, this.options.schedule);
     if (hasUnreadBodyAbove(request, LARGE_BODY_BYTES) && runtime.queue().remainingCapacity <= 0)
-      throw runtime.refuseUnread(randomUUID(), version);
+      throw runtime.refuseUnread(id, version);
     const body =
       target.isRead === true ? READ_ALREADY : await readRawBody(request, this.options.maxRequestSize);
-    const id = randomUUID();
     // Asked again: while the body was read, another version may have taken this one's place.
     const answering = registry.route(model, version, rawHeaders, runtime);
     if (version === undefined && registry.isSplit(model)) reply.header(VERSION_HEADER, answering.version);
@@ -97,7 +97,7 @@ export class PredictionResponder {
       priority,
       tenant,
     });
-    await sendAnswer(reply, answer, id, target.native === true);
+    await sendAnswer(reply, answer, target.native === true);
   }
 }
 

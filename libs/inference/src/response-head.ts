@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import {
   STATUS_CODES,
   validateHeaderName,
@@ -10,6 +9,7 @@ import {
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { Header } from '#libs/common';
+import { requestIdFor } from './request-id.js';
 
 /** What is written before a body. */
 export interface ResponseHead {
@@ -18,8 +18,6 @@ export interface ResponseHead {
   readonly reason?: string;
   /** In the letter case in which they go out. Those that belong to the server or the connection are left out. */
   readonly headers?: readonly Header[];
-  /** The `x-request-id`; a fresh UUID when not given. */
-  readonly requestId?: string;
   /** True leaves out what only TorchServe does, for routes that are not its own: cache fields, and the end of the connection after an error. */
   readonly native?: boolean;
 }
@@ -83,7 +81,7 @@ export function tellAnswers(fastify: FastifyInstance, told: (status: number) => 
 export function sendBody(reply: FastifyReply, head: ResponseHead, body: Buffer | string | Readable): void {
   const names =
     head.headers === undefined || head.headers.length === 0 ? undefined : addFields(reply, head.headers);
-  reply.header('x-request-id', head.requestId ?? randomUUID());
+  reply.header('x-request-id', requestIdFor(reply.raw));
   if (head.native !== true) {
     reply.header('pragma', NEVER_CACHED.pragma);
     reply.header('cache-control', NEVER_CACHED['cache-control']);

@@ -17,11 +17,10 @@ const JSON_TYPE: readonly Header[] = [['content-type', 'application/json']];
 export function sendAnswer(
   reply: FastifyReply,
   answer: PredictionAnswer,
-  requestId: string,
   native: boolean,
 ): Promise<unknown> | undefined {
-  if (answer.streaming) return sendStream(reply, answer.first, answer.rest, requestId, native);
-  sendBody(reply, headOf(answer.result, requestId, native), bodyOf(answer.result.output));
+  if (answer.streaming) return sendStream(reply, answer.first, answer.rest, native);
+  sendBody(reply, headOf(answer.result, native), bodyOf(answer.result.output));
   return undefined;
 }
 
@@ -29,7 +28,6 @@ function sendStream(
   reply: FastifyReply,
   first: ItemResult,
   rest: AsyncIterable<ItemResult>,
-  requestId: string,
   native: boolean,
 ): Promise<unknown> {
   async function* chunks(): AsyncGenerator<Buffer> {
@@ -37,11 +35,11 @@ function sendStream(
     for await (const { output } of rest) yield Buffer.from(bodyOf(output));
   }
   const over = once(reply.raw, 'close');
-  sendBody(reply, headOf(first, requestId, native), Readable.from(chunks(), { highWaterMark: 1 }));
+  sendBody(reply, headOf(first, native), Readable.from(chunks(), { highWaterMark: 1 }));
   return over;
 }
 
-function headOf(result: ItemResult, requestId: string, native: boolean): ResponseHead {
+function headOf(result: ItemResult, native: boolean): ResponseHead {
   const { status, reason, headers } = result;
   if (!Number.isInteger(status) || status < 200 || status > 599) {
     throw new MarlineError(
@@ -50,12 +48,11 @@ function headOf(result: ItemResult, requestId: string, native: boolean): Respons
       { cause: new Error(`The handler set the status ${status}; 200 to 599 are possible.`) },
     );
   }
-  if (!native) return { status, reason, headers, requestId };
+  if (!native) return { status, reason, headers };
   return {
     status,
     reason: reason === '' ? undefined : reason,
     headers: headers.length === 0 && isJson(result.output) ? JSON_TYPE : headers,
-    requestId,
     native,
   };
 }

@@ -1,0 +1,12 @@
+import type { ModelRef } from '#libs/common';
+import type { AccessEntry } from './access-log.js';
+
+/** How grave a line of a worker is; `log` is what it wrote to its standard output. */
+export type LineLevel = 'log' | 'warn' | 'error';
+
+/** What lines look like. Each ends in a line feed and has no other. */
+export interface LineFormat {
+  access(entry: AccessEntry): string;
+  /** Something that a worker, or its handler, wrote. */
+  model(ref: ModelRef, workerId: number, level: LineLevel, text: string): string;
+}

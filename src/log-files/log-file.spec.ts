@@ -1,0 +1,157 @@
+import { execFileSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LogFile } from './log-file.js';
+
+let folder: string;
+let path: string;
+let warnings: string[];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'marline-log-file-'));
+  path = join(folder, 'logs', 'access_log.log');
+  warnings = [];
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const open = (mostBytes?: number) => new LogFile(path, (message) => warnings.push(message), mostBytes);
+const text = (name = path) => readFileSync(name, 'utf8');
+
+describe('a log file', () => {
+  it('has every line in order when it is closed, and takes none after that', async () => {
+    const file = open();
+    const lines = Array.from({ length: 5_000 }, (_, number) => `line ${number} ${'ü'.repeat(20)}\n`);
+    for (const line of lines) file.write(line);
+    await file.close();
+    file.write('late\n');
+    await file.close();
+    expect(text()).toBe(lines.join(''));
+    expect(warnings).toEqual([]);
+  });
+
+  it('writes a single line without being told to', async () => {
+    const file = open();
+    file.write('one\n');
+    await expect.poll(() => text()).toBe('one\n');
+    await file.close();
+  });
+
+  it('adds to what is there, and is for its user and group alone', async () => {
+    mkdirSync(join(folder, 'logs'));
+    writeFileSync(path, 'before\n');
+    const file = open();
+    file.write('after\n');
+    await file.close();
+    expect(text()).toBe('before\nafter\n');
+    rmSync(path);
+    await open().close();
+    expect(statSync(path).mode & 0o027).toBe(0);
+  });
+
+  it('is put aside when it is full, and five of those are kept', async () => {
+    for (let round = 0; round < 8; round++) {
+      const file = open(1_000);
+      file.write(`${round}\n${'x'.repeat(1_000)}\n`);
+      await file.close();
+    }
+    const last = open(1_000);
+    last.write('last\n');
+    await last.close();
+    expect(readdirSync(join(folder, 'logs')).toSorted()).toEqual([
+      'access_log.log',
+      ...[1, 2, 3, 4, 5].map((number) => `access_log.log.${number}`),
+    ]);
+    expect(text()).toBe('last\n');
+    expect([1, 5].map((number) => text(`${path}.${number}`)[0])).toEqual(['7', '3']);
+    expect(warnings).toEqual([]);
+  });
+
+  it('loses no line while it is put aside', async () => {
+    const file = open(100_000);
+    const count = 20_000;
+    for (let number = 0; number < count; number++) {
+      file.write(`${number}\n`.padStart(20));
+      if (number % 1_000 === 0) await new Promise(setImmediate);
+    }
+    await file.close();
+    const all = readdirSync(join(folder, 'logs')).toSorted().toReversed();
+    expect(all.length).toBeGreaterThan(2);
+    const numbers = all.flatMap((name) =>
+      text(join(folder, 'logs', name))
+        .trim()
+        .split('\n')
+        .map(Number),
+    );
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, number) => number));
+  });
+
+  it('stays where it is when somebody else has emptied it, and comes back when it was taken away', async () => {
+    const file = open(1_000);
+    file.write(`${'x'.repeat(70_000)}\n`);
+    await expect.poll(() => statSync(path).size).toBe(70_001);
+    truncateSync(path);
+    file.write(`${'y'.repeat(70_000)}\n`);
+    await expect.poll(() => statSync(path).size).toBe(70_001);
+    expect(readdirSync(join(folder, 'logs'))).toEqual(['access_log.log']);
+    rmSync(path);
+    file.write(`${'z'.repeat(70_000)}\n`);
+    await file.close();
+    expect(text()[0]).toBe('z');
+  });
+
+  it('tells once that lines are lost when the disk is full, and closes', async () => {
+    mkdirSync(join(folder, 'logs'));
+    symlinkSync('/dev/full', path);
+    const file = open();
+    for (let round = 0; round < 3; round++) file.write(`${'x'.repeat(70_000)}\n`);
+    await expect.poll(() => warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(
+      /Lines of .*access_log\.log are lost: ENOSPC.* Requests are served all the same\./,
+    );
+    await file.close();
+    expect(warnings).toHaveLength(1);
+  });
+
+  it('may be a link to the standard output', () => {
+    mkdirSync(join(folder, 'logs'));
+    symlinkSync('/dev/stdout', path);
+    const module = new URL('log-file.ts', import.meta.url).href;
+    const register = new URL('../../test/support/ts-register.mjs', import.meta.url).href;
+    const script = `
+      const { LogFile } = await import(${JSON.stringify(module)});
+      const open = () => new LogFile(${JSON.stringify(path)}, console.error, 10);
+      const file = open();
+      for (const line of ['one', 'two', 'three']) file.write(line.padEnd(70000, '.') + '\\n');
+      await file.close();
+      open().write('four\\n');
+      process.exit(0);`;
+    const flags = [
+      '--conditions=marline-source',
+      `--import=${register}`,
+      '--input-type=module',
+      '-e',
+      script,
+    ];
+    // A pipe of the shell: what a child of Node gets is a socket, which cannot be opened by its name.
+    const shell = ['-c', '"$0" "$@" | cat', process.execPath, ...flags];
+    const output = execFileSync('sh', shell, { encoding: 'utf8' });
+    // The end of the process took the last line out of memory.
+    expect(output.match(/^\w+/gm)).toEqual(['one', 'two', 'three', 'four']);
+  });
+
+  it('is refused where it cannot be made', () => {
+    writeFileSync(join(folder, 'logs'), '');
+    expect(open).toThrow();
+  });
+});

@@ -1,0 +1,237 @@
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import type { LoggerService } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { exchange } from '../support/http-exchange.js';
+import { webRequest } from '../support/web-request.js';
+import { ServerFolder } from './open-server.js';
+import { FREE_PORTS, MarlineProcess, portOf, readiness } from './server-process.js';
+
+let folder: ServerFolder;
+beforeEach(() => {
+  folder = new ServerFolder();
+});
+afterEach(() => folder.remove());
+
+const log = (name: string) => readFileSync(join(folder.path, 'logs', name), 'utf8');
+const entries = () =>
+  log('access_log.log')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+const number = expect.any(Number) as number;
+const TENSOR = JSON.stringify({
+  inputs: [
+    { name: 'input', datatype: 'FP32', shape: [1, 128], data: Array.from({ length: 128 }, () => 0.5) },
+  ],
+});
+
+describe('the access log', () => {
+  it('has a line for every request, with its id and what the model did', async () => {
+    await folder.pack('mlp');
+    const server = await folder.start();
+    const [inference, management] = [portOf(server, 'inference'), portOf(server, 'management')];
+    await readiness(`http://127.0.0.1:${inference}`, ['mlp']);
+    const post = { port: inference, method: 'POST' };
+    const answers = [
+      await webRequest({ port: inference, path: '/ping' }),
+      await webRequest({ port: management, path: '/models?limit=1' }),
+      await webRequest({ ...post, path: '/v2/models/mlp/infer' }, TENSOR),
+      await webRequest({ ...post, path: '/predictions/mlp/1.0' }, 'no tensor'),
+      await webRequest({ ...post, path: '/predictions/nosuch' }, 'x'),
+      await webRequest({ port: inference, path: '/nowhere' }),
+      await webRequest({ port: portOf(server, 'metrics'), path: '/metrics' }),
+    ];
+    await folder.closeAll();
+    const told = entries().filter(({ path }) => path !== '/health/models/mlp');
+    const ofModel = { model: 'mlp', version: '1.0' };
+    const expected = [
+      { method: 'GET', path: '/ping', status: 200 },
+      { method: 'GET', path: '/models', status: 200 },
+      {
+        method: 'POST',
+        path: '/v2/models/mlp/infer',
+        status: 200,
+        ...ofModel,
+        queueMs: number,
+        runMs: number,
+      },
+      { method: 'POST', path: '/predictions/mlp/1.0', status: 400, ...ofModel },
+      { method: 'POST', path: '/predictions/nosuch', status: 404 },
+      { method: 'GET', path: '/nowhere', status: 404 },
+      { method: 'GET', path: '/metrics', status: 200 },
+    ];
+    expect(told).toEqual(
+      expected.map((entry, index) => ({
+        ...entry,
+        // The same id as the client was told, also with an error.
+        id: answers[index]!.headers['x-request-id'],
+        time: expect.any(String) as string,
+        remote: expect.stringMatching(/^127\.0\.0\.1:\d+$/) as string,
+        totalMs: number,
+      })),
+    );
+    const { queueMs, runMs, totalMs } = told[2] as Record<'queueMs' | 'runMs' | 'totalMs', number>;
+    expect(runMs).toBeGreaterThan(0);
+    expect(queueMs + runMs).toBeLessThanOrEqual(totalMs);
+  });
+
+  it('tells of streams when they are over, and of clients that leave', async () => {
+    await folder.pack('stream');
+    await folder.pack('slow');
+    const server = await folder.start();
+    const port = portOf(server, 'inference');
+    await readiness(`http://127.0.0.1:${port}`, ['stream', 'slow']);
+    await webRequest({ port, method: 'POST', path: '/predictions/stream' }, '3');
+    const leaving = request({ port, host: '127.0.0.1', method: 'POST', path: '/predictions/slow' });
+    leaving.on('error', () => {}).end('5000');
+    const metrics = async () =>
+      (await webRequest({ port: portOf(server, 'metrics'), path: '/metrics' })).body;
+    await expect
+      .poll(metrics, { timeout: 10_000 })
+      .toContain('marline_requests_total{model="slow",version="1.0"} 1');
+    leaving.destroy();
+    await expect.poll(() => log('access_log.log'), { timeout: 10_000 }).toContain('/predictions/slow');
+    await folder.closeAll();
+    const of = (path: string) => entries().filter((entry) => entry['path'] === path);
+    expect(of('/predictions/stream')).toEqual([
+      expect.objectContaining({ status: 200, model: 'stream', runMs: number }),
+    ]);
+    expect(of('/predictions/slow')).toEqual([expect.objectContaining({ status: 499, model: 'slow' })]);
+  });
+
+  it('has no secret of a request', async () => {
+    const server = await folder.start({ disable_token_authorization: 'false', enable_model_api: 'true' });
+    const keys = readFileSync(join(folder.path, 'key_file.json'), 'utf8');
+    const {
+      management: { key },
+    } = JSON.parse(keys) as { management: { key: string } };
+    const headers = { authorization: `Bearer ${key}`, cookie: 'session=s3cret-cookie' };
+    const port = portOf(server, 'management');
+    const url = 'https://user:s3cret-password@models.example/a.mar?X-Signature=s3cret-signature';
+    const registered = await webRequest({
+      port,
+      method: 'POST',
+      path: `/models?url=${encodeURIComponent(url)}`,
+      headers,
+    });
+    expect(registered.status).toBe(404);
+    await webRequest(
+      { port, method: 'POST', path: '/models', headers: { ...headers, 'content-type': 'application/json' } },
+      JSON.stringify({ url }),
+    );
+    await webRequest({ port, path: `/models?token=${key}`, headers });
+    await webRequest({ port, path: '/models', headers: { authorization: 'Bearer s3cret-wrong' } });
+    await exchange(
+      port,
+      `GET http://user:s3cret-password@localhost/models?access_token=s3cret-query HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\n\r\n`,
+    );
+    await folder.closeAll();
+    const text = log('access_log.log') + log('model_log.log');
+    expect(entries().map(({ method, path }) => `${method as string} ${path as string}`)).toEqual([
+      'POST /models',
+      'POST /models',
+      'GET /models',
+      'GET /models',
+      'GET /models',
+    ]);
+    expect(text).not.toContain('s3cret');
+    for (const secret of keys.match(/"key": "[^"]+"/g) ?? []) expect(text).not.toContain(secret.slice(8, -1));
+  });
+
+  it.each(['json', 'torchserve'])('cannot be written to by a path (%s)', async (format) => {
+    const server = await folder.start({ log_format: format });
+    const port = portOf(server, 'inference');
+    // Node refuses what is not ASCII before there is a request.
+    const paths = [
+      '/a"b\\c',
+      '/%0d%0aGET%20/forged',
+      '/\x9b31m\x85\xfc',
+      `/${'x'.repeat(5_000)}`,
+      '/a?x"\\',
+      '*',
+    ];
+    for (const path of paths)
+      await exchange(port, `OPTIONS ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    await folder.closeAll();
+    const text = log('access_log.log');
+    expect(text).toMatch(/^[\n\x20-\x7e]+$/);
+    const lines = text.trimEnd().split('\n');
+    const told = lines.map((line) =>
+      format === 'json'
+        ? (JSON.parse(line) as { path: string }).path
+        : /"OPTIONS (\S+) HTTP\/1\.1" \d+ \d+$/.exec(line)?.[1],
+    );
+    expect(told).toEqual(['/a%22b%5Cc', '/%0d%0aGET%20/forged', `/${'x'.repeat(1_023)}`, '/a', '*']);
+  });
+
+  it('may have the lines of TorchServe', async () => {
+    const socketPath = join(folder.path, 'a.sock');
+    const server = await folder.start({ log_format: 'torchserve', inference_address: `unix:${socketPath}` });
+    await webRequest({ port: portOf(server, 'management'), path: '/models?limit=1' });
+    await webRequest({ socketPath, method: 'POST', path: '/predictions/nosuch' });
+    await folder.closeAll();
+    const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}`;
+    expect(log('access_log.log')).toMatch(
+      new RegExp(
+        `^${time} - /127\\.0\\.0\\.1:\\d+ "GET /models HTTP/1\\.1" 200 \\d+\\n${time} - 127\\.0\\.0\\.1 "POST /predictions/nosuch HTTP/1\\.1" 404 \\d+\\n$`,
+      ),
+    );
+  });
+
+  it('is not there when it is not wanted', async () => {
+    const server = await folder.start({ log_format: 'none' });
+    expect((await webRequest({ port: portOf(server, 'inference'), path: '/ping' })).status).toBe(200);
+    await folder.closeAll();
+    expect(existsSync(join(folder.path, 'logs'))).toBe(false);
+  });
+
+  it('is done without, with a warning, where it cannot be written', async () => {
+    writeFileSync(join(folder.path, 'logs'), '');
+    const warnings: string[] = [];
+    const logger: LoggerService = { log() {}, error() {}, warn: (text: string) => void warnings.push(text) };
+    const server = await folder.start({}, logger);
+    expect((await webRequest({ port: portOf(server, 'inference'), path: '/ping' })).status).toBe(200);
+    expect(warnings).toContainEqual(
+      expect.stringMatching(/^There are no log files: .* set log_format=none\.$/),
+    );
+  });
+});
+
+describe('marline serve', () => {
+  const serve = (args: readonly string[], env: Record<string, string> = {}) =>
+    new MarlineProcess(['serve', '--model-store', 'store', '--ncs', ...args], {
+      cwd: folder.path,
+      env: { ...FREE_PORTS, ...env },
+    });
+
+  it('writes its log files where LOG_LOCATION says, and says that --log-config has no effect', async () => {
+    writeFileSync(join(folder.path, 'log4j2.xml'), '<Configuration/>');
+    const server = await serve(['--log-config', 'log4j2.xml'], {
+      LOG_LOCATION: 'elsewhere',
+      MARLINE_LOG_FORMAT: 'torchserve',
+    }).started();
+    expect(server.output).toContain(
+      '--log-config log4j2.xml has no effect: it is for log4j2, and there is no Java here.',
+    );
+    expect(server.output).toContain('Format of the log files: torchserve (environment)');
+    await fetch(`${server.address('Inference')}/ping`);
+    expect(await server.stop()).toBe(0);
+    expect(readFileSync(join(folder.path, 'elsewhere/access_log.log'), 'utf8')).toContain(
+      '"GET /ping HTTP/1.1" 200',
+    );
+    expect(statSync(join(folder.path, 'elsewhere/model_log.log')).size).toBe(0);
+    expect(existsSync(join(folder.path, 'logs'))).toBe(false);
+  });
+
+  it.each([
+    [['--log-config', 'nofile'], {}, '--log-config file not found: nofile'],
+    [[], { MARLINE_LOG_FORMAT: 'xml' }, '"xml" is none of json, torchserve, none (log_format'],
+  ])('exits 1 with %o and %o', async (args, env, text) => {
+    const server = serve(args, env);
+    expect(await server.exited()).toBe(1);
+    expect(server.output).toContain(`error: `);
+    expect(server.output).toContain(text);
+  });
+});
