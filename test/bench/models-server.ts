@@ -3,6 +3,7 @@ import 'reflect-metadata';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer } from '../../src/server.js';
 import { obey } from './suite/commands.js';
+import { portOf } from '../standalone/server-process.js';
 
 /** How the server is started. */
 export interface ModelsServerOptions {
@@ -37,7 +38,7 @@ const configuration = loadConfiguration({
 const server = await startServer(configuration, [], false);
 
 obey(
-  { url: `http://127.0.0.1:${server.addresses.management?.port}` },
+  { url: `http://127.0.0.1:${portOf(server, 'management')}` },
   // So that the memory is what the models hold, not what the collector has not looked at yet.
   { collect: () => globalThis.gc?.() },
   () => server.close(),

@@ -55,7 +55,7 @@ describe('marline serve --start', { timeout: LIMIT_MS }, () => {
     expect(started.code, started.output).toBe(0);
     for (const line of [
       '--workflow-store has no effect: this version does not have it yet.',
-      '--log-config has no effect: the log is not made by Log4j.',
+      '--log-config has no effect: it is for Log4j; log_format says what lines look like, and LOG_LOCATION where the files are.',
       '--cpp-log-config has no effect: there is no C++ backend here.',
       '--plugins-path has no effect: there is no Java here.',
     ])

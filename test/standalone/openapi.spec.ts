@@ -5,6 +5,7 @@ import { validate } from '@readme/openapi-parser';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfiguration } from '../../src/configuration.js';
 import { startServer, type RunningServer } from '../../src/server.js';
+import { portOf } from './server-process.js';
 
 let folder: string;
 let server: RunningServer;
@@ -39,7 +40,7 @@ interface Document {
 }
 
 async function documentOf(plane: Plane): Promise<Document> {
-  const response = await fetch(`http://127.0.0.1:${server.addresses[plane]!.port}/openapi.json`);
+  const response = await fetch(`http://127.0.0.1:${portOf(server, plane)}/openapi.json`);
   expect([response.status, response.headers.get('content-type')]).toEqual([200, 'application/json']);
   return (await response.json()) as Document;
 }
@@ -72,7 +73,7 @@ describe('/openapi.json of the standalone server', () => {
   });
 
   it("leaves TorchServe's document at its own route", async () => {
-    const url = `http://127.0.0.1:${server.addresses.management!.port}/api-description`;
+    const url = `http://127.0.0.1:${portOf(server, 'management')}/api-description`;
     expect(await (await fetch(url)).json()).toMatchObject({
       openapi: '3.0.1',
       info: { title: 'TorchServe APIs' },
