@@ -177,7 +177,7 @@ describe('archives', () => {
     return plan.runs === 'nowhere' ? plan.error : plan;
   };
 
-  it.each(['image_classifier', 'tensor'])(
+  it.each(['image_classifier', 'image_segmenter', 'object_detector', 'tensor', 'text_classifier'])(
     'are served by the built-in %s, whatever the runtime',
     (handler) => {
       const served = { runs: 'worker', handler: { kind: 'builtin', name: handler } };
@@ -222,15 +222,19 @@ describe('archives', () => {
     },
   );
 
-  it.each(['echo_handler.py:handle', 'image_classifier', 'image_segmenter', 'handler'])(
-    'with the Python handler %s are served by Python',
-    (handler) => {
-      expect(registry.plan(archive({ handler, serializedFile: 'model.pt' }), {})).toEqual({
-        runs: 'python',
-        handler,
-      });
-    },
-  );
+  it.each([
+    'echo_handler.py:handle',
+    'image_classifier',
+    'image_segmenter',
+    'object_detector',
+    'text_classifier',
+    'handler',
+  ])('with the Python handler %s are served by Python', (handler) => {
+    expect(registry.plan(archive({ handler, serializedFile: 'model.pt' }), {})).toEqual({
+      runs: 'python',
+      handler,
+    });
+  });
 
   it('with a Python handler are served by Python also when the model is an ONNX one', () => {
     expect(registry.plan(archive({ handler: 'own.py', serializedFile: 'model.onnx' }), {})).toEqual({
@@ -246,7 +250,7 @@ describe('archives', () => {
       code: 'RUNTIME_UNSUPPORTED',
       message:
         'The handler "lib.so:Handler" (runtime LSP) cannot be served: there are workers for Python and for JavaScript. ' +
-        'Use a built-in handler (image_classifier, tensor) with an .onnx file, a Python (.py) or JavaScript handler (.mjs), or a handler of the application (fraud).',
+        'Use a built-in handler (image_classifier, image_segmenter, object_detector, tensor, text_classifier) with an .onnx file, a Python (.py) or JavaScript handler (.mjs), or a handler of the application (fraud).',
     });
   });
 

@@ -23,7 +23,12 @@ export type HandlerPlan =
   | { readonly runs: 'nowhere'; readonly error: MarlineError };
 
 /** TorchServe's handlers of PyTorch models that have a name in common with one of ours. */
-const PYTHON_HANDLERS: ReadonlySet<string> = new Set(['image_classifier']);
+const PYTHON_HANDLERS: ReadonlySet<string> = new Set([
+  'image_classifier',
+  'image_segmenter',
+  'object_detector',
+  'text_classifier',
+]);
 const PYTHON_RUNTIMES: ReadonlySet<string> = new Set(['python', 'python3']);
 
 interface Offered {
