@@ -30,9 +30,9 @@ const STOP_LIMIT_MS = 20_000;
 
 /**
  * Starts Marline in this process, on ports that the system chooses.
- * @param python the interpreter of archives with Python handlers
+ * @param python the interpreter of archives with Python handlers; needed where there are such
  */
-export function inThisProcess(python: string): Launcher {
+export function inThisProcess(python?: string): Launcher {
   return {
     async ports({ properties: { inference_address, management_address } }) {
       // Two planes on one port stay so; the port 0 would be another one for each.

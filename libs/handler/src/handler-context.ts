@@ -37,6 +37,8 @@ export interface HandlerSetup {
   readonly metric: (metric: HandlerMetric) => void;
   /** Images with more pixels are refused; 0 or infinity is no limit. */
   readonly maxPixels: number;
+  /** TorchServe's service envelope around the handler; none by default. */
+  readonly envelope?: string;
   /** The header with the id of a request's sequence; TorchServe's by default. */
   readonly sequenceIdHeader?: string;
   /** True when a request may be in several batches. False by default. */

@@ -6,7 +6,6 @@ import {
   type BatchSink,
   type ItemOutput,
   type ItemResult,
-  type RawInput,
   type Tensors,
 } from '#libs/common';
 import { BaseHandler, type HandlerRequest, type RequestValue } from './base-handler.js';
@@ -18,11 +17,13 @@ import {
   type HandlerSetup,
   type ModelBinding,
 } from './handler-context.js';
+import { envelopeOf } from './envelope.js';
 import { isOutOfMemory, toPredictionError } from './handler-errors.js';
 import { checkInputs } from './input-check.js';
 import { LoopPace } from './loop-pace.js';
 import { encodeOutput } from './output-encoding.js';
-import { decodeRequest, itemInput } from './request-decoding.js';
+import { openItem, type Letter } from './open-item.js';
+import { itemInput } from './request-decoding.js';
 import { RunCollector } from './run-collector.js';
 import { TensorArena } from './tensor-arena.js';
 import { TensorLane, isTensorBody } from './tensor-lane.js';
@@ -79,10 +80,11 @@ export class HandlerRunner {
 
   /**
    * Calls the handler's `initialize`.
-   * @throws MarlineError `OUT_OF_RESOURCES`, or `HANDLER_INVALID` with what was thrown as its cause
+   * @throws MarlineError `OUT_OF_RESOURCES`, or `HANDLER_INVALID` with what was thrown as its cause, also for an unknown envelope
    */
   async initialize(): Promise<void> {
     try {
+      envelopeOf(this.#options.setup.envelope ?? '');
       await this.#handler?.initialize(new LoadedModelContext(this.#options.setup, this.#binding));
     } catch (error) {
       if (isOutOfMemory(error)) throw new MarlineError('OUT_OF_RESOURCES', {}, { cause: error });
@@ -161,48 +163,79 @@ export class HandlerRunner {
   }
 
   async #runHooks(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
-    const batch =
-      this.#handler?.handle === undefined ? [] : items.filter(({ input }) => input.kind !== 'tensors');
-    const single = batch.length === 0 ? items : items.filter(({ input }) => input.kind === 'tensors');
-    const collector = new RunCollector(single.length, this.#binding, this.#pad());
+    const letters = items.map((item) => openItem(item, this.#options.setup));
+    const isBatch = this.#handler?.handle !== undefined;
+    const batch = isBatch ? letters.filter(({ item }) => item.input.kind !== 'tensors') : [];
+    const single = isBatch ? letters.filter(({ item }) => item.input.kind === 'tensors') : letters;
+    const members = single.reduce((sum, { data }) => sum + data.length, 0);
+    const collector = new RunCollector(members, this.#binding, this.#pad());
     await Promise.all([
-      ...single.map((item) => this.#runItem(item, collector, sink)),
+      ...single.map((letter) => this.#runItem(letter, collector, sink)),
       ...(batch.length === 0 ? [] : [this.#runBatch(batch, sink)]),
     ]);
   }
 
-  async #runItem(item: HandlerItem, collector: RunCollector, sink: BatchSink): Promise<void> {
-    const context = this.#context([item], sink, (member, inputs) => collector.run(member, inputs));
-    const settled = await this.#attempt(async () => context.result(0, await this.#answer(item, context)));
-    context.close();
-    collector.leave(context);
+  async #runItem(letter: Letter, collector: RunCollector, sink: BatchSink): Promise<void> {
+    const { item, data, close } = letter;
+    const run = (member: object, inputs: Tensors) => collector.run(member, inputs);
+    // One for each, because the hooks of each tell each other things by it.
+    const contexts = data.map(() => this.#context([item], sink, run, close !== undefined));
+    const settled = await this.#attempt(async () => {
+      if (letter.error !== undefined) throw letter.error;
+      const answers = await Promise.all(
+        contexts.map((context, index) => this.#answer(letter, index, context)),
+      );
+      const [context] = contexts as [AnsweringContext];
+      return context.result(0, outputOf(item, answers[0]) ?? this.#closed(letter, answers));
+    });
+    for (const context of contexts) {
+      context.close();
+      collector.leave(context);
+    }
     if (isMarlineError(settled)) sink.error(item.id, settled);
     else sink.result(item.id, settled);
   }
 
-  async #runBatch(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
-    const context = this.#context(items, sink, (_member, inputs) => this.#runModel(inputs));
+  async #runBatch(letters: readonly Letter[], sink: BatchSink): Promise<void> {
+    for (const { item, error } of letters) if (error !== undefined) sink.error(item.id, error);
+    const sound = letters.filter(({ error }) => error === undefined);
+    if (sound.length === 0) return;
+    const context = this.#context(
+      sound.map(({ item }) => item),
+      sink,
+      (_member, inputs) => this.#runModel(inputs),
+      sound.some(({ close }) => close !== undefined),
+    );
     const settled = await this.#attempt(async () => {
-      const requests = items.map(({ input }) => requestOf(input));
+      const requests = sound.flatMap(({ data }) => data) as HandlerRequest[];
       const answers: unknown = await this.#handler?.handle?.(requests, context);
       if (!Array.isArray(answers)) throw this.#fail('INVALID_OUTPUT');
-      if (answers.length !== items.length) throw this.#fail('BATCH_LENGTH_MISMATCH');
-      return answers.map((answer, index) => context.result(index, this.#encode(answer)));
+      if (answers.length !== requests.length) throw this.#fail('BATCH_LENGTH_MISMATCH');
+      let at = 0;
+      return sound.map((letter, index) => {
+        const own: unknown[] = answers.slice(at, (at += letter.data.length));
+        return context.result(index, this.#closed(letter, own));
+      });
     });
     context.close();
-    for (const [index, { id }] of items.entries()) {
-      if (isMarlineError(settled)) sink.error(id, settled);
-      else sink.result(id, settled[index] as ItemResult);
+    for (const [index, { item }] of sound.entries()) {
+      if (isMarlineError(settled)) sink.error(item.id, settled);
+      else sink.result(item.id, settled[index] as ItemResult);
     }
   }
 
-  async #answer({ input }: HandlerItem, context: RequestsContext): Promise<ItemOutput> {
+  /** The answer to one of the data of an item: tensors to tensors, else what the last hook returned. */
+  async #answer(
+    { item: { input }, data }: Letter,
+    index: number,
+    context: RequestsContext,
+  ): Promise<unknown> {
     const handler = this.#handler;
     if (input.kind === 'tensors') {
       const tensors: unknown = await (handler?.inference(input.tensors, context) ??
         context.run(input.tensors));
       if (!isTensors(tensors)) throw this.#fail('INVALID_OUTPUT');
-      return { kind: 'tensors', tensors };
+      return tensors;
     }
     if (handler === undefined) {
       throw this.#fail(
@@ -210,8 +243,7 @@ export class HandlerRunner {
         `Model ${context.modelName} has no handler here: it takes tensors only.`,
       );
     }
-    const value =
-      input.kind === 'value' ? (input.value as RequestValue) : itemInput(decodeRequest(input as RawInput));
+    const value = input.kind === 'value' ? (input.value as RequestValue) : itemInput(data[index] ?? null);
     if (context.getRequestHeader(0, 'explain') === 'True') {
       if (handler.explain === undefined) {
         throw this.#fail(
@@ -219,17 +251,18 @@ export class HandlerRunner {
           `Model ${context.modelName} gives no explanations: its handler has no explain.`,
         );
       }
-      return this.#encode(await handler.explain(value, context));
+      return handler.explain(value, context);
     }
     const inputs = await handler.preprocess(value, context);
     const outputs = await handler.inference(inputs, context);
-    return this.#encode(await handler.postprocess(outputs, context));
+    return handler.postprocess(outputs, context);
   }
 
   #context(
     items: readonly HandlerItem[],
     sink: BatchSink,
     run: (member: object, inputs: Tensors) => Promise<Tensors>,
+    inEnvelope: boolean,
   ): AnsweringContext {
     return new AnsweringContext(this.#options.setup, this.#binding, items, {
       run: (context, inputs) =>
@@ -237,7 +270,10 @@ export class HandlerRunner {
           checkInputs(inputs, this.#binding.inputs);
           return run(context, inputs);
         }),
-      chunk: (id, chunk) => sink.chunk(id, chunk),
+      chunk: (id, chunk) => {
+        if (inEnvelope) throw new Error('An answer in a service envelope has no parts.');
+        return sink.chunk(id, chunk);
+      },
       encode: (value) => this.#encode(value),
     });
   }
@@ -252,6 +288,14 @@ export class HandlerRunner {
   async #runModel(inputs: Tensors): Promise<Tensors> {
     await this.#pace?.rest();
     return this.#model.run(inputs);
+  }
+
+  #closed({ close }: Letter, answers: readonly unknown[]): ItemOutput {
+    try {
+      return this.#encode(close === undefined ? answers[0] : close(answers));
+    } catch (error) {
+      throw this.#remember(error);
+    }
   }
 
   #encode(value: unknown): ItemOutput {
@@ -292,7 +336,7 @@ export class HandlerRunner {
   }
 }
 
-function requestOf(input: HandlerItem['input']): HandlerRequest {
-  if (input.kind === 'raw') return decodeRequest(input);
-  return { body: input.kind === 'value' ? (input.value as RequestValue) : null };
+/** The output of an item that was tensors. */
+function outputOf({ input }: HandlerItem, answer: unknown): ItemOutput | undefined {
+  return input.kind === 'tensors' ? { kind: 'tensors', tensors: answer as Tensors } : undefined;
 }

@@ -31,6 +31,19 @@ export function jsonOutput(json: string): ItemOutput {
   return textOutput(json, 'json');
 }
 
+/**
+ * The same JSON on one line, as Python's `json.dumps` has it without an indent.
+ * @throws MarlineError `OUTPUT_NOT_SERIALIZABLE`
+ */
+export function oneLineJson(value: object): string {
+  try {
+    // A text in JSON has no line ends: all that are there belong to the form.
+    return toJson(value, '\n', []).replace(/,\n */g, ', ').replace(/\n */g, '');
+  } catch (cause) {
+    throw new MarlineError('OUTPUT_NOT_SERIALIZABLE', {}, { cause });
+  }
+}
+
 function toJson(value: unknown, newline: string, parents: readonly unknown[]): string {
   switch (typeof value) {
     case 'string':

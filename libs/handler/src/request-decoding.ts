@@ -10,9 +10,20 @@ export function decodeRequest({ parameters }: RawInput): HandlerRequest {
   return Object.fromEntries(parameters.map((parameter) => [parameter.name, decodeValue(parameter)]));
 }
 
-/** What the hooks of one item get: the request's `data`, else its `body`, else all of its parameters by name. */
-export function itemInput(request: HandlerRequest): RequestValue {
+/**
+ * What the hooks of one item get: the request's `data`, else its `body`, else all of its parameters by name. What is no
+ * request by names, because an envelope held a bare value, is that value.
+ */
+export function itemInput(request: RequestValue): RequestValue {
+  if (!isNamed(request)) return request;
   return request['data'] ?? request['body'] ?? request;
+}
+
+/** True for values by name, as a request or an object in JSON has them. */
+export function isNamed(value: unknown): value is HandlerRequest {
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+  );
 }
 
 /** Headers by name in their own letter case; of a repeated one the last wins. */

@@ -48,7 +48,7 @@ export interface InferenceOptions {
   readonly maxResponseSize: number;
   /** False leaves JSON and texts to Python handlers as bytes. */
   readonly decodeInputRequest: boolean;
-  /** TorchServe's request envelope around Python handlers; empty for none. */
+  /** TorchServe's service envelope around handlers; empty for none. */
   readonly serviceEnvelope: string;
   /** The header with the id of a request's sequence, in exactly this letter case. */
   readonly sequenceIdHeader: string;

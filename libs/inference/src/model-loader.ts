@@ -131,6 +131,7 @@ export class ModelLoader {
       manifest: archive.manifest,
       modelConfig: archive.config.raw,
       maxPixels: this.#host.options.maxImagePixels,
+      envelope: settings.envelope,
       sequenceIdHeader: this.#host.options.sequenceIdHeader,
       continuousBatching: settings.stateful?.continuous ?? false,
       systemProperties: {

@@ -151,7 +151,8 @@ export function resolveSettings(
     runsPython,
     ...(parallelism && { parallelism }),
     workerRoom: room,
-    envelope: runsPython ? options.serviceEnvelope : '',
+    // Named tensors are an envelope themselves.
+    envelope: (request.handler ?? manifest.model.handler) === 'tensor' ? '' : options.serviceEnvelope,
     isolation,
     intraOpThreads: engine.intraOpThreads ?? options.intraOpThreads,
     scaleUpQueueMs: engine.scaleUpQueueMs ?? DEFAULT_SCALE_UP_QUEUE_MS,

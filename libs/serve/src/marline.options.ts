@@ -205,7 +205,7 @@ export class MarlineOptions {
   @IsBoolean(say('give true or false.'))
   decodeInputRequest = true;
 
-  /** The request envelope of TorchServe's package around Python handlers: `json`, `body`, `kserve`, `kservev2`. None by default. */
+  /** TorchServe's service envelope around all handlers but `tensor`: `json`, `body`, `kserve`, `kservev2`. None by default. */
   @IsString(say('give the name of an envelope, or leave it out.'))
   serviceEnvelope = '';
 

@@ -1,13 +1,15 @@
+import { setTimeout } from 'node:timers/promises';
 import { BaseHandler, PredictionException } from 'marline/handler';
 
 /** What misc_handler.py of TorchServe's recordings does, in JavaScript. */
 export default class MiscHandler extends BaseHandler {
   async handle(requests, context) {
     if (context.getRequestHeader(0, 'describe') === 'True') return [{ described: context.modelName }];
-    const ops = requests.map(({ body, data }) => body ?? data ?? {});
+    const ops = requests.map(({ body, data }) => operationOf(body ?? data));
     const [{ op = 'dict', message, code }] = ops;
     if (op === 'raise') throw new Error('a message that must not leak');
     if (op === 'memory') throw new RangeError('Array buffer allocation failed');
+    if (op === 'cuda') throw new Error('CUDA error: out of memory');
     if (op === 'pexc') throw new PredictionException(message ?? 'custom prediction error', code);
     if (op === 'short') return [];
     if (op === 'long') return [...requests.map(() => 'a'), 'a'];
@@ -19,7 +21,8 @@ export default class MiscHandler extends BaseHandler {
   }
 
   async #answer(request, index, requests, context) {
-    const { op = 'dict', status, phrase, contentType, headers = {} } = request;
+    const { op = 'dict', sleep = 0, status, phrase, contentType, headers = {} } = request;
+    await setTimeout(sleep * 1000);
     if (status !== undefined) context.setResponseStatus(status, phrase ?? '', index);
     if (contentType !== undefined) context.setResponseContentType(index, contentType);
     for (const [name, value] of Object.entries(headers)) context.setResponseHeader(index, name, value);
@@ -30,6 +33,12 @@ export default class MiscHandler extends BaseHandler {
         return Uint8Array.from({ length: 256 }, (_, byte) => byte);
       case 'str':
         return request.value ?? 'plain text \u00fc\u20ac';
+      case 'big':
+        return 'x'.repeat(request.n);
+      case 'nan':
+        return { nan: NaN, inf: Infinity };
+      case 'unserializable':
+        return { a: new Set([1, 2]) };
       case 'stream':
         for (let part = 0; part < (request.n ?? 3); part += 1)
           await context.sendIntermediateResponse(index, `part${part} `);
@@ -38,4 +47,10 @@ export default class MiscHandler extends BaseHandler {
         return { op, batch: requests.length, index };
     }
   }
+}
+
+/** What a request asks for: JSON of any content type, and the default for all that is no object. */
+function operationOf(value) {
+  const operation = value instanceof Uint8Array ? JSON.parse(new TextDecoder().decode(value) || '{}') : value;
+  return typeof operation === 'object' && !Array.isArray(operation) ? (operation ?? {}) : {};
 }

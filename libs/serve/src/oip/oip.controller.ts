@@ -44,8 +44,8 @@ export class OipController {
   ) {}
 
   /**
-   * Answers with the tensors that the model makes of those in the body. A Python handler with TorchServe's envelope for this protocol gets
-   * the body from that envelope instead.
+   * Answers with the tensors that the model makes of those in the body. A handler in TorchServe's envelope for this protocol gets what is
+   * in that envelope instead.
    */
   @Documented(docs.INFER)
   @Post('models/:model/infer')
