@@ -41,7 +41,12 @@ const OWN: readonly { readonly reason: string; readonly records: readonly string
     records: [
       ...of('kserve-v1', 'v1-no-instances', 'v1-empty-instances', 'v1-bad-json', 'v1-empty', 'v1-get'),
       ...of('envelope-json', 'json-no-instances', 'text', 'octets', 'form', 'empty'),
+      ...of('kserve-v2', 'v2-no-inputs', 'v2-empty'),
     ],
+  },
+  {
+    reason: "BYTES in JSON are texts, as the protocol writes them; TorchServe's envelope cannot read any.",
+    records: of('kserve-v2', 'v2-infer-bytes'),
   },
   {
     reason: 'NaN is no JSON: it is not read, and is null in an answer.',
