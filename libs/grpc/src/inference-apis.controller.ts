@@ -3,7 +3,7 @@ import { Controller } from '@nestjs/common';
 import { GrpcMethod, GrpcStreamCall } from '@nestjs/microservices';
 import { EMPTY, type Observable } from 'rxjs';
 import { MarlineError, toMarlineError, type RawInput } from '#libs/common';
-import { ModelRegistry, bodyOf, type PredictionAnswer } from '#libs/inference';
+import { ModelRegistry, bodyOf, type PredictionAnswer, type SequenceHeaders } from '#libs/inference';
 import type { GrpcCall } from './grpc-call.js';
 import { GrpcPredictor } from './grpc-predictor.js';
 import { GrpcRoutes } from './grpc-routes.js';
@@ -85,7 +85,7 @@ export class InferenceApisController {
 
   #predict(
     request: PredictionsRequest,
-    inputOf: (request: PredictionsRequest) => RawInput,
+    inputOf: (request: PredictionsRequest, headers: SequenceHeaders) => RawInput,
     call: GrpcCall,
   ): Promise<PredictionAnswer> {
     const target = {
@@ -96,7 +96,7 @@ export class InferenceApisController {
     const runtime = this.predictor.route(target, 'model_name');
     // The requests of a stream may go to different versions, and a call has metadata once.
     if (inputOf !== sequenceInputOf) this.predictor.tellVersion(target, runtime, call);
-    return this.predictor.predict(target, runtime, inputOf(request), call);
+    return this.predictor.predict(target, runtime, inputOf(request, runtime.sequenceHeaders), call);
   }
 }
 

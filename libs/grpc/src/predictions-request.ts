@@ -1,4 +1,5 @@
 import type { RawInput } from '#libs/common';
+import type { SequenceHeaders } from '#libs/inference';
 
 /** `PredictionsRequest` of inference.proto, as proto-loader decodes it. */
 export interface PredictionsRequest {
@@ -8,10 +9,6 @@ export interface PredictionsRequest {
   readonly sequence_id?: string;
 }
 
-/** What marks the end of a sequence among the inputs of a request. */
-const SEQUENCE_END = 'ts_request_sequence_end';
-const SEQUENCE_ID = 'ts_request_sequence_id';
-
 /** The entries of `input` for a handler, as TorchServe gives them: parameters without a content type, and no headers. */
 export function rawInputOf({ input }: PredictionsRequest): RawInput {
   const parameters = Object.entries(input).map(([name, value]) => ({ name, contentType: '', value }));
@@ -19,8 +16,8 @@ export function rawInputOf({ input }: PredictionsRequest): RawInput {
 }
 
 /** The same for one request of a sequence: the headers say which, and whether it is the last. */
-export function sequenceInputOf(request: PredictionsRequest): RawInput {
-  const isLast = request.input[SEQUENCE_END]?.toString().toLowerCase() === 'true';
-  const id = `${SEQUENCE_ID}\n${request.sequence_id?.replaceAll('\n', ' ')}`;
-  return { ...rawInputOf(request), headers: isLast ? `${id}\n${SEQUENCE_END}\ntrue` : id };
+export function sequenceInputOf(request: PredictionsRequest, headers: SequenceHeaders): RawInput {
+  const isLast = request.input[headers.end]?.toString().toLowerCase() === 'true';
+  const id = `${headers.id}\n${request.sequence_id?.replaceAll('\n', ' ')}`;
+  return { ...rawInputOf(request), headers: isLast ? `${id}\n${headers.end}\ntrue` : id };
 }

@@ -16,7 +16,7 @@ export { defaultMemoryBudgetMb } from './memory-budget.js';
 export { sampleInputs } from './sample-inputs.js';
 export { ServedModel, type PredictOptions } from './served-model.js';
 export { isWeight, weightsProblem, type TrafficWeights } from './traffic-split.js';
-export type { SequenceStep } from './sequence-headers.js';
+export type { SequenceHeaders, SequenceStep } from './sequence-headers.js';
 export { InjectModel, getModelToken } from './inject-model.js';
 export { Infer, Inferred } from './infer.js';
 export type { InferOptions, InferRequest, Inference } from './batching.interceptor.js';

@@ -12,7 +12,7 @@ import { PendingAnswer, PendingAnswers, type AnswerBounds } from './pending-answ
 import { toWorkerInput, type PredictionAnswer, type PredictionRequest } from './prediction.js';
 import { createPythonWorker } from './python-workers.js';
 import { RunQueue } from './run-queue.js';
-import { sequenceHeaders } from './sequence-headers.js';
+import { sequenceHeaders, type SequenceHeaders } from './sequence-headers.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
 /** One worker of a model version, for describe. */
@@ -41,6 +41,8 @@ export class ModelRuntime {
   readonly version: string;
   readonly archive: ModelArchive;
   readonly loadedAtStartup: boolean;
+  /** The names by which its handler knows sequences. */
+  readonly sequenceHeaders: SequenceHeaders;
   #settings: ModelSettings;
   readonly #plan: HandlerPlan;
   readonly #ref: ModelRef;
@@ -72,6 +74,7 @@ export class ModelRuntime {
     this.#plan = model.plan;
     this.#ref = { model: model.name, version: model.version };
     this.#loader = new ModelLoader(model, host);
+    this.sequenceHeaders = sequenceHeaders(options);
     const ref = this.#ref;
 
     this.#pool = new WorkerPool<WorkerModel, WorkerReady>({
@@ -119,7 +122,7 @@ export class ModelRuntime {
       tellsHooks: model.plan.runs !== 'host',
       canServe: () => this.#canServe(),
       stateful: model.settings.stateful,
-      sequenceHeaders: sequenceHeaders(options),
+      sequenceHeaders: this.sequenceHeaders,
       sequencesPerWorker: () => {
         const { stateful, minWorkers } = this.#settings;
         return Math.floor((stateful?.limits?.most ?? 0) / Math.max(1, minWorkers));
