@@ -213,7 +213,7 @@ describe('marline serve', () => {
       MARLINE_LOG_FORMAT: 'torchserve',
     }).started();
     expect(server.output).toContain(
-      '--log-config log4j2.xml has no effect: it is for log4j2, and there is no Java here.',
+      '--log-config has no effect: it is for Log4j; log_format says what lines look like, and LOG_LOCATION where the files are.',
     );
     expect(server.output).toContain('Format of the log files: torchserve (environment)');
     await fetch(`${server.address('Inference')}/ping`);
@@ -226,7 +226,7 @@ describe('marline serve', () => {
   });
 
   it.each([
-    [['--log-config', 'nofile'], {}, '--log-config file not found: nofile'],
+    [['--log-config', 'nofile'], {}, '--log-config file not found: '],
     [[], { MARLINE_LOG_FORMAT: 'xml' }, '"xml" is none of json, torchserve, none (log_format'],
   ])('exits 1 with %o and %o', async (args, env, text) => {
     const server = serve(args, env);
