@@ -10,6 +10,7 @@ import {
   type HandlerItem,
   type ModelBinding,
 } from '#libs/handler/worker';
+import { sessionOptions } from '../../libs/inference/src/session-options.js';
 import { RecordingSink, answerOf, bodyItem, demoSetup, jsonItem } from './fakes.js';
 
 const fixtures = new URL('../fixtures/', import.meta.url);
@@ -37,7 +38,7 @@ const binding: ModelBinding = {
 beforeAll(async () => {
   session = await InferenceSession.create(
     fileURLToPath(new URL('models/efficientnet-lite0-int8.onnx', fixtures)),
-    { intraOpNumThreads: 1 },
+    sessionOptions({ executionProvider: 'cpu', deviceId: null, shared: false, intraOpThreads: 1 }),
   );
 });
 afterAll(() => session.release());
