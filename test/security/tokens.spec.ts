@@ -1,46 +1,23 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfiguration } from '../../src/configuration.js';
-import { startServer, type RunningServer } from '../../src/server.js';
+import type { RunningServer } from '../../src/server.js';
+import { ServerFolder } from '../standalone/open-server.js';
 import { portOf } from '../standalone/server-process.js';
 import { exchange } from '../support/http-exchange.js';
-import { packFixture } from '../support/serve-app.js';
 
-let folder: string;
+const folder = new ServerFolder();
 let server: RunningServer;
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'marline-tokens-'));
-  mkdirSync(join(folder, 'store'));
-  await packFixture(join(folder, 'store'), 'mlp');
-  const configuration = loadConfiguration({
-    directory: folder,
-    environment: {},
-    commandLine: {
-      inference_address: 'http://127.0.0.1:0',
-      management_address: 'http://127.0.0.1:0',
-      metrics_address: 'http://127.0.0.1:0',
-      grpc_inference_port: '0',
-      grpc_management_port: '0',
-      model_store: 'store',
-      cache_dir: join(folder, 'cache'),
-      load_models: 'mlp.mar',
-      default_workers_per_model: '1',
-      enable_model_api: 'true',
-    },
-  });
-  server = await startServer(configuration, [], false);
+  await folder.pack('mlp');
+  server = await folder.start({ disable_token_authorization: 'false', enable_model_api: 'true' });
 });
-afterAll(async () => {
-  await server.close();
-  rmSync(folder, { recursive: true });
-});
+afterAll(() => folder.remove());
 
 type Plane = 'inference' | 'management' | 'metrics';
 
 function keys(): Record<'inference' | 'management' | 'API', { readonly key: string }> {
-  return JSON.parse(readFileSync(join(folder, 'key_file.json'), 'utf8')) as ReturnType<typeof keys>;
+  return JSON.parse(readFileSync(join(folder.path, 'key_file.json'), 'utf8')) as ReturnType<typeof keys>;
 }
 
 async function ask(plane: Plane, method: string, path: string, key?: string) {

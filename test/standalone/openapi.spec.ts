@@ -1,36 +1,15 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { validate } from '@readme/openapi-parser';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfiguration } from '../../src/configuration.js';
-import { startServer, type RunningServer } from '../../src/server.js';
+import type { RunningServer } from '../../src/server.js';
+import { ServerFolder } from './open-server.js';
 import { portOf } from './server-process.js';
 
-let folder: string;
+const folder = new ServerFolder();
 let server: RunningServer;
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'marline-openapi-'));
-  mkdirSync(join(folder, 'store'));
-  const configuration = loadConfiguration({
-    directory: folder,
-    environment: {},
-    commandLine: {
-      model_store: 'store',
-      cache_dir: join(folder, 'cache'),
-      inference_address: 'http://127.0.0.1:0',
-      management_address: 'http://127.0.0.1:0',
-      metrics_address: 'http://127.0.0.1:0',
-      grpc_inference_port: '0',
-      grpc_management_port: '0',
-    },
-  });
-  server = await startServer(configuration, [], false);
+  server = await folder.start({ disable_token_authorization: 'false' });
 });
-afterAll(async () => {
-  await server.close();
-  rmSync(folder, { recursive: true });
-});
+afterAll(() => folder.remove());
 
 type Plane = 'inference' | 'management' | 'metrics';
 

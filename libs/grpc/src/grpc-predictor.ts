@@ -4,6 +4,7 @@ import { Injectable } from '@nestjs/common';
 import { MarlineError, toMarlineError } from '#libs/common';
 import {
   ModelRegistry,
+  VERSION_HEADER,
   withAskedVersion,
   type ModelRuntime,
   type PredictionAnswer,
@@ -19,9 +20,6 @@ export interface GrpcTarget {
   /** The sequence that a request belongs to. */
   readonly sequence?: string;
 }
-
-/** As over HTTP: which version answered, where the caller left the choice to a split. */
-const VERSION_HEADER = 'x-model-version';
 
 /** Carries a call into the registry, with the deadline of its client, who cancels its request by leaving. */
 @Injectable()

@@ -25,7 +25,12 @@ export { TorchServeRoutes } from './torchserve-routes.js';
 export { AccessGuard, getAccessGuardsToken } from './access.guard.js';
 export { LegacyPredictionsController } from './legacy-predictions.controller.js';
 export { INFERENCE_PATHS } from './inference-document.js';
-export { PredictionResponder, withAskedVersion, type PredictionTarget } from './prediction-responder.js';
+export {
+  PredictionResponder,
+  VERSION_HEADER,
+  withAskedVersion,
+  type PredictionTarget,
+} from './prediction-responder.js';
 export { bodyOf } from './send-answer.js';
 export { PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
 export { TorchServeExceptionFilter, sendError } from './exception.filter.js';
@@ -41,6 +46,8 @@ export { torchServeServerOptions, useTorchServeErrors } from './torchserve-serve
 export {
   INTERFACE_VERSION,
   INTERNAL_ERROR,
+  MODEL_PARAMETER,
+  VERSION_PARAMETER,
   anyContent,
   apiDocument,
   errorContent,

@@ -1,5 +1,7 @@
 import type { RouteDocument } from './documented.js';
 import {
+  MODEL_PARAMETER,
+  VERSION_PARAMETER,
   INTERNAL_ERROR,
   anyContent,
   errorContent,
@@ -10,8 +12,6 @@ import {
   type ApiParameter,
 } from './openapi.js';
 
-const MODEL = pathParameter('model', 'The name of the model.');
-const VERSION = pathParameter('version', 'The version of the model.');
 const REST = pathParameter('path', 'What the handler gets as `url_path`.');
 
 /** What bounds a request; every route that asks a model takes it. */
@@ -43,22 +43,29 @@ function asked(description: string, parameters: readonly ApiParameter[]): RouteD
 
 const DEFAULT = 'the default version of a model, or the one whose turn it is where its requests are split';
 
-export const PREDICT = asked(`Asks ${DEFAULT}. Every HTTP method does.`, [MODEL]);
-export const PREDICT_VERSION = asked('Asks a version of a model.', [MODEL, VERSION]);
+export const PREDICT = asked(`Asks ${DEFAULT}. Every HTTP method does.`, [MODEL_PARAMETER]);
+export const PREDICT_VERSION = asked('Asks a version of a model.', [MODEL_PARAMETER, VERSION_PARAMETER]);
 export const PREDICT_PATH = asked('Asks a version of a model, and tells its handler a path.', [
-  MODEL,
-  VERSION,
+  MODEL_PARAMETER,
+  VERSION_PARAMETER,
   REST,
 ]);
-export const EXPLAIN = asked(`Has ${DEFAULT} explain its answer.`, [MODEL]);
-export const EXPLAIN_VERSION = asked('Has a version of a model explain its answer.', [MODEL, VERSION]);
-export const EXPLAIN_PATH = asked('The same, and tells its handler a path.', [MODEL, VERSION, REST]);
+export const EXPLAIN = asked(`Has ${DEFAULT} explain its answer.`, [MODEL_PARAMETER]);
+export const EXPLAIN_VERSION = asked('Has a version of a model explain its answer.', [
+  MODEL_PARAMETER,
+  VERSION_PARAMETER,
+]);
+export const EXPLAIN_PATH = asked('The same, and tells its handler a path.', [
+  MODEL_PARAMETER,
+  VERSION_PARAMETER,
+  REST,
+]);
 export const INVOCATIONS = asked(
   'Asks the model that `model_name` names, here or in the body; else the only one of the start-up list.',
   [queryParameter('model_name', 'The name of the model.')],
 );
 export const INVOKE = asked(`Asks ${DEFAULT}, with parameters of the query before those of the body.`, [
-  MODEL,
+  MODEL_PARAMETER,
 ]);
 export const KSERVE_V1 = asked(`KServe's version 1: asks ${DEFAULT}, or has it explain its answer.`, [
   pathParameter('target', 'The name of the model with `:predict` or `:explain` behind it.'),

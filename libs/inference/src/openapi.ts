@@ -74,6 +74,10 @@ export function pathParameter(name: string, description: string): ApiParameter {
   return { in: 'path', name, description, required: true, schema: { type: 'string' } };
 }
 
+/** The parameters of most paths. */
+export const MODEL_PARAMETER = pathParameter('model', 'The name of the model.');
+export const VERSION_PARAMETER = pathParameter('version', 'The version of the model.');
+
 export function queryParameter(
   name: string,
   description: string,

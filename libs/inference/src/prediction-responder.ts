@@ -27,7 +27,7 @@ export interface PredictionTarget {
 }
 
 /** Says which version answered, where the caller left the choice to a split. */
-const VERSION_HEADER = 'x-model-version';
+export const VERSION_HEADER = 'x-model-version';
 /** A body that is not worth reading when the queue has no room for it. */
 const LARGE_BODY_BYTES = 64 * 1024;
 const READ_ALREADY = Buffer.alloc(0);

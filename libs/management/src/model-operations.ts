@@ -118,7 +118,7 @@ export class ModelOperations {
     await this.registry
       .scale(model, scaled, minWorker, maxWorker, { synchronous })
       .catch((error: unknown) => {
-        throw withAskedVersion(error, scaled);
+        throw withCallersVersion(error, scaled);
       });
     if (!synchronous) return IN_PROGRESS;
     return done(
@@ -205,7 +205,7 @@ function withoutNulls(value: object): object {
 }
 
 /** As TorchServe, an error of workers names the version that the caller named, or `null`. */
-function withAskedVersion(error: unknown, version: string | undefined): unknown {
+function withCallersVersion(error: unknown, version: string | undefined): unknown {
   if (!isMarlineError(error) || error.code !== 'WORKERS_NOT_STARTED') return error;
   return new MarlineError(error.code, { ...error.details, version: version ?? null }, { cause: error.cause });
 }

@@ -1,18 +1,17 @@
 import {
+  MODEL_PARAMETER,
+  VERSION_PARAMETER,
   INTERNAL_ERROR,
   errorContent,
   jsonContent,
   objectSchema,
-  pathParameter,
   queryParameter,
   type ApiParameter,
   type RouteDocument,
 } from '#libs/inference';
 import { MODELS_SCHEMA, STATUS_SCHEMA } from './management-schemas.js';
 
-const MODEL = pathParameter('model', 'The name of the model.');
-const VERSION = pathParameter('version', 'The version of the model.');
-const VERSIONED = [MODEL, VERSION];
+const VERSIONED = [MODEL_PARAMETER, VERSION_PARAMETER];
 
 const text = (name: string, description: string) => queryParameter(name, description);
 const integer = (name: string, description: string, byDefault?: number) =>
@@ -168,11 +167,11 @@ function unregister(which: string, path: readonly ApiParameter[]): RouteDocument
 }
 
 const DEFAULT = 'the default version of a model';
-export const DESCRIBE = describe(DEFAULT, [MODEL]);
+export const DESCRIBE = describe(DEFAULT, [MODEL_PARAMETER]);
 export const DESCRIBE_VERSION = describe('a version of a model, or all of them: `all`', VERSIONED);
-export const SCALE = scale(DEFAULT, [MODEL]);
+export const SCALE = scale(DEFAULT, [MODEL_PARAMETER]);
 export const SCALE_VERSION = scale('a version of a model', VERSIONED);
-export const UNREGISTER = unregister(DEFAULT, [MODEL]);
+export const UNREGISTER = unregister(DEFAULT, [MODEL_PARAMETER]);
 export const UNREGISTER_VERSION = unregister('a version of a model', VERSIONED);
 export const SET_DEFAULT: RouteDocument = {
   description: 'Makes a version the one that answers when none is asked for.',
@@ -187,23 +186,23 @@ const WEIGHTS = {
 };
 export const TRAFFIC: RouteDocument = {
   description: 'How the requests for a model that name no version are split between its versions.',
-  parameters: [MODEL],
+  parameters: [MODEL_PARAMETER],
   responses: { 200: jsonContent('The weights; none while they are not split.', WEIGHTS), ...NOT_FOUND },
 };
 export const SPLIT_TRAFFIC: RouteDocument = {
   description: 'Splits the requests for a model that name no version between its versions.',
-  parameters: [MODEL],
+  parameters: [MODEL_PARAMETER],
   requestBody: { ...jsonContent('The weights.', WEIGHTS), required: true },
   responses: { ...DONE, ...BAD_REQUEST, ...NOT_FOUND },
 };
 export const END_SPLIT: RouteDocument = {
   description: 'Gives all of them to the default version again.',
-  parameters: [MODEL],
+  parameters: [MODEL_PARAMETER],
   responses: { ...DONE, ...NOT_FOUND },
 };
 export const READINESS: RouteDocument = {
   description: "KServe's question whether a model has workers.",
-  parameters: [MODEL],
+  parameters: [MODEL_PARAMETER],
   responses: {
     200: jsonContent(
       'Whether it has.',

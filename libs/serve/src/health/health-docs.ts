@@ -1,4 +1,10 @@
-import { errorContent, jsonContent, objectSchema, pathParameter, type RouteDocument } from '#libs/inference';
+import {
+  errorContent,
+  jsonContent,
+  objectSchema,
+  MODEL_PARAMETER,
+  type RouteDocument,
+} from '#libs/inference';
 
 const INDICATORS = { type: 'object', additionalProperties: { type: 'object' } };
 const RESULT = objectSchema(
@@ -21,7 +27,7 @@ export const READY: RouteDocument = {
 };
 export const MODEL: RouteDocument = {
   description: 'Whether the default version of a model is ready.',
-  parameters: [pathParameter('model', 'The name of the model.')],
+  parameters: [MODEL_PARAMETER],
   responses: {
     200: jsonContent('It is.', RESULT),
     404: errorContent('There is no such model.'),

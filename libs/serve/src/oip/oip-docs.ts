@@ -1,15 +1,14 @@
 import {
+  MODEL_PARAMETER,
+  VERSION_PARAMETER,
   anyContent,
   jsonContent,
   objectSchema,
-  pathParameter,
   type ApiParameter,
   type RouteDocument,
 } from '#libs/inference';
 
-const MODEL = pathParameter('model', 'The name of the model.');
-const VERSION = pathParameter('version', 'The version of the model.');
-const VERSIONED = [MODEL, VERSION];
+const VERSIONED = [MODEL_PARAMETER, VERSION_PARAMETER];
 
 const error = (description: string) =>
   jsonContent(description, objectSchema({ error: { type: 'string' } }, ['error']));
@@ -103,12 +102,12 @@ function ready(description: string, parameters: readonly ApiParameter[]): RouteD
 }
 
 export const INFER = infer('Tensors in, tensors out, by the version that answers when none is named.', [
-  MODEL,
+  MODEL_PARAMETER,
 ]);
 export const INFER_VERSION = infer('Tensors in, tensors out, by a version.', VERSIONED);
-export const DESCRIBE = describe('The inputs and outputs of a model.', [MODEL]);
+export const DESCRIBE = describe('The inputs and outputs of a model.', [MODEL_PARAMETER]);
 export const DESCRIBE_VERSION = describe('The inputs and outputs of a version.', VERSIONED);
-export const READY = ready('Whether a worker of the default version can take a request.', [MODEL]);
+export const READY = ready('Whether a worker of the default version can take a request.', [MODEL_PARAMETER]);
 export const READY_VERSION = ready('Whether a worker of a version can take a request.', VERSIONED);
 
 export const SERVER: RouteDocument = {
