@@ -59,12 +59,11 @@ async function main(): Promise<number> {
     console.log(`Wrong: ${idOf(record)}\n  answered: ${shown(ours)}\n  recorded: ${shown(theirs)}`);
   for (const { name } of archivings.filter(({ verdict }) => verdict === 'wrong'))
     console.log(`Wrong: archiver.jsonl, ${name}`);
-  const verdicts = [...all, ...archivings];
-  console.log(`\n${summaryOf(verdicts)}`);
+  console.log(`\nOf what was asked of servers: ${summaryOf(all)}`);
   // Another server need not differ where this one does.
   const outdated = launch === undefined ? all.filter(isOutdated) : [];
   for (const { record } of outdated) console.log(`Listed, but answered as by TorchServe: ${idOf(record)}`);
-  const isWrong = verdicts.some(({ verdict }) => verdict === 'wrong');
+  const isWrong = [...all, ...archivings].some(({ verdict }) => verdict === 'wrong');
   return isWrong || outdated.length > 0 ? 1 : 0;
 }
 
