@@ -1,4 +1,4 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import { join } from 'node:path';
 import type { LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -169,7 +169,7 @@ function serverMaker(configuration: ServerConfiguration, bindings: readonly Bind
   return ({ address }: Binding) =>
     credentials !== undefined && isSecure(address)
       ? (listener: RequestListener) => createTlsServer(credentials, listener)
-      : createServer;
+      : undefined;
 }
 
 function isSecure(address: ListenAddress): boolean {

@@ -2,6 +2,7 @@ import type { RequestListener, Server } from 'node:http';
 import { createServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
+import { WITHOUT_HOST } from '#libs/inference';
 
 /** Time for a client to begin a handshake, and then to end it. */
 const HANDSHAKE_MS = 10_000;
@@ -29,7 +30,12 @@ const REFUSAL = [
  * disconnected.
  */
 export function createTlsServer(credentials: SecureContextOptions, listener: RequestListener): Server {
-  const options = { ...credentials, minVersion: 'TLSv1.2', handshakeTimeout: HANDSHAKE_MS } as const;
+  const options = {
+    ...credentials,
+    ...WITHOUT_HOST,
+    minVersion: 'TLSv1.2',
+    handshakeTimeout: HANDSHAKE_MS,
+  } as const;
   const server = createServer(options, listener);
   // Otherwise Node takes a failed handshake for malformed HTTP, which would be answered.
   server.removeAllListeners('tlsClientError');

@@ -33,6 +33,10 @@ export interface EdgeOptions {
   readonly mount?: string;
   readonly maxRequestSize?: number;
   readonly clientTimeoutInMills?: number;
+  /** The service envelope around handlers. */
+  readonly envelope?: string;
+  /** True when `m` has a handler in Python. */
+  readonly runsPython?: boolean;
   readonly schedule?: ScheduleRequest;
   /** A module of the host, with controllers, guards and filters of its own. */
   readonly host?: Type;
@@ -139,12 +143,14 @@ function registryOf({
   remainingCapacity = 100,
   status = 'ready',
   clientTimeoutInMills = 0,
+  envelope = '',
+  runsPython = false,
   startup = ['m'],
 }: EdgeOptions) {
   const runtime = (version: string) => ({
     name: 'm',
     version,
-    settings: { clientTimeoutInMills, envelope: '' },
+    settings: { clientTimeoutInMills, envelope, runsPython },
     queue: () => ({ remainingCapacity, pendingRequests: 0 }),
     refuseUnread: () => new MarlineError('QUEUE_FULL', { model: 'm' }),
     status: () => ({ status, readyWorkers: status === 'ready' ? 1 : 0 }),
@@ -161,6 +167,7 @@ function registryOf({
     get,
     route: get,
     isSplit: () => false,
+    serviceEnvelope: envelope,
     shuttingDown: false,
     healthy: status !== 'failed',
     names: () => ['m'],

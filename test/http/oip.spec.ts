@@ -119,7 +119,38 @@ describe('infer', () => {
   });
 });
 
+describe("a model that is served by TorchServe's ways", () => {
+  const WAYS: EdgeOptions[] = [{ runsPython: true }, { envelope: 'kservev2' }];
+
+  it.each(WAYS)('gives its handler the body as it is, whatever the method: %j', async (way) => {
+    const requests = await serveRecorder(way);
+    expect((await infer('{"inputs":[]}')).status).toBe(200);
+    expect((await fetch(`${edge.url}/v2/models/m/infer`)).status).toBe(200);
+    expect(requests.map(({ input }) => input.kind)).toEqual(['raw', 'raw']);
+  });
+
+  it.each(WAYS)('answers errors as TorchServe: %j', async (way) => {
+    await serve({ ...way, predict: () => Promise.reject(new MarlineError('NO_WORKER', { model: 'm' })) });
+    const response = await infer();
+    expect(response.status).toBe(503);
+    expect(await response.json()).toMatchObject({ code: 503, type: 'ServiceUnavailableException' });
+  });
+
+  it("may be missing where all handlers are behind the envelope, and is missed in TorchServe's words", async () => {
+    await serve({ envelope: 'kservev2' });
+    const response = await infer('{}', {}, '/v2/models/nosuch/infer');
+    expect(await response.json()).toMatchObject({ code: 404, message: 'Model not found: nosuch' });
+  });
+});
+
 describe('an error of the protocol', () => {
+  it.each(['GET', 'PUT', 'DELETE'])('is 405 for tensors by %s', async (method) => {
+    await serve();
+    const response = await fetch(`${edge.url}/v2/models/m/infer`, { method });
+    expect(response.status).toBe(405);
+    expect(await response.json()).toEqual({ error: expect.any(String) });
+  });
+
   it.each([
     ['INVALID_INPUT', { reason: 'Input "x" is missing.' }, 400, 'Input "x" is missing.'],
     ['NO_WORKER', { model: 'm' }, 503, 'has no worker that could serve'],

@@ -80,7 +80,7 @@ describe('the standalone listeners', () => {
     expect(await outcome('/v2/models/m/')).toEqual([200]);
     expect(await outcome('/v2/models/nosuch')).toEqual([404]);
     expect(await outcome('/v2/models/m/infer', edge.port, 'POST')).toEqual([200]);
-    expect(await outcome('/v2/models/m/infer')).toEqual(NOT_ALLOWED);
+    expect(await outcome('/v2/models/m/infer')).toEqual([405]);
     expect(await outcome('/v2/health/live', port)).toEqual(NOT_FOUND);
   });
 
@@ -110,6 +110,7 @@ describe('the standalone listeners', () => {
     ['GET', '/Models', NOT_FOUND],
     ['GET', '/models;x', NOT_FOUND],
     ['GET', '//models', NOT_FOUND],
+    ['HEAD', '/models', [405, 'closed']],
   ])('answer %s %s as TorchServe does', async (method, path, expected) => {
     await serve();
     expect(await outcome(path, port, method)).toEqual(expected);
@@ -122,6 +123,19 @@ describe('the standalone listeners', () => {
       expect(await outcome(path)).toEqual([200]);
     },
   );
+
+  it('ask the only model where the path names none', async () => {
+    await serve();
+    expect(await outcome('/models//invoke', edge.port, 'POST')).toEqual([200]);
+    expect(await outcome('/models//invoke?x=1', edge.port, 'POST')).toEqual([200]);
+    expect(await outcome('/models//invoked', edge.port, 'POST')).toEqual(NOT_FOUND);
+  });
+
+  it('answer a health check without a Host header', async () => {
+    await serve(['inference']);
+    for (const toPort of [edge.port, port])
+      expect((await exchange(toPort, 'GET /ping HTTP/1.1\r\n\r\n')).text).toMatch(/^HTTP\/1\.1 200 /);
+  });
 
   it.each(['/predictions', '/predictions/'])('do not know %s', async (path) => {
     await serve();
@@ -140,14 +154,17 @@ describe('the standalone listeners', () => {
   });
 
   it.each([
-    'garbage\r\n\r\n',
-    'GET /ping HTTP/1.1\r\nHost : x\r\n\r\n',
-    'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy',
-    'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\nx',
-    'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
-    `GET /ping HTTP/1.1\r\nHost: x\r\n${'n'.repeat(100_000)}: x\r\n\r\n`,
-    `GET /ping?${'q'.repeat(100_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
-  ])('answer what is no HTTP with 400 and close: %s', async (text) => {
+    ['garbage', 'garbage\r\n\r\n'],
+    ['a space before a colon', 'GET /ping HTTP/1.1\r\nHost : x\r\n\r\n'],
+    ['two lengths', 'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy'],
+    ['a negative length', 'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\nx'],
+    [
+      'a length beside chunks',
+      'POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
+    ],
+    ['a header name without end', `GET /ping HTTP/1.1\r\nHost: x\r\n${'n'.repeat(100_000)}: x\r\n\r\n`],
+    ['a path without end', `GET /ping?${'q'.repeat(100_000)} HTTP/1.1\r\nHost: x\r\n\r\n`],
+  ])('answer what is no HTTP with 400 and close: %s', async (_name, text) => {
     await serve();
     for (const toPort of [edge.port, port]) {
       const answer = await exchange(toPort, text);

@@ -10,7 +10,6 @@ export interface Difference {
 const MAIN = 'management-main';
 const INFERENCE = 'inference-main';
 const GRPC = 'grpc-main';
-const NO_WORKER = 'inference-noworker';
 const SINGLE = 'errors-single';
 const within = (run: string, ...names: string[]) => names.map((name) => `${run}/${name}`);
 
@@ -19,10 +18,6 @@ const within = (run: string, ...names: string[]) => names.map((name) => `${run}/
  * one that is here differs no longer.
  */
 export const DIFFERENCES: readonly Difference[] = [
-  {
-    reason: 'A request without a Host header is refused, as HTTP/1.1 asks for.',
-    records: within(INFERENCE, 'ping-nohost'),
-  },
   {
     reason: 'A client that says "Connection: close" is told that it is closed.',
     records: within(INFERENCE, 'ping-connection-close'),
@@ -49,8 +44,6 @@ export const DIFFERENCES: readonly Difference[] = [
       'The open inference protocol is served as it says, with and without ts_open_inference_protocol: models, versions, its methods and its own errors.',
     records: [
       ...within(INFERENCE, 'v2-unknown', 'v2-health-live', 'v2-root', 'v2-model-ready'),
-      ...within(NO_WORKER, 'v2-no-worker'),
-      ...within('kserve-v2', 'v2-unknown', 'v2-get'),
       ...within('kserve-v2', 'v2-versions', 'v2-health'),
       ...within('kserve-oip', 'oip-server-slash', 'oip-model'),
       ...within('kserve-oip', 'oip-model-ready', 'oip-model-version-ready', 'oip-model-version'),
@@ -82,10 +75,6 @@ export const DIFFERENCES: readonly Difference[] = [
   {
     reason: 'Requests that are sent at once are answered in their order.',
     records: within('errors-raw', 'raw-pipelined'),
-  },
-  {
-    reason: 'A path with an empty name in it is an unknown resource.',
-    records: within('inference-one', 'models-double-slash-invoke'),
   },
   {
     reason: 'A request whose clientTimeoutInMills has passed is answered 504; TorchServe never answers it.',
@@ -146,10 +135,6 @@ export const DIFFERENCES: readonly Difference[] = [
       'single-put-models_echo_1.0',
       'single-delete-models_echo_1.0',
     ),
-  },
-  {
-    reason: 'HEAD is answered like GET without a body, as HTTP asks for.',
-    records: within(MAIN, 'models-head'),
   },
   {
     reason: '"OPTIONS *" is an unknown resource, not a Java exception.',

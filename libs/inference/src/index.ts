@@ -35,7 +35,7 @@ export { bodyOf } from './send-answer.js';
 export { PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
 export { TorchServeExceptionFilter, sendError } from './exception.filter.js';
 export { sendModelReadiness } from './model-readiness.js';
-export { Plane, planeTag, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
+export { Plane, WITHOUT_HOST, planeTag, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawTarget } from './raw-target.js';
 export { assertEscapes } from './percent-escapes.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';

@@ -112,6 +112,11 @@ export class ModelRegistry
     return this.#shuttingDown;
   }
 
+  /** TorchServe's service envelope around the handlers of all models that speak no protocol themselves; empty for none. */
+  get serviceEnvelope(): string {
+    return this.options.serviceEnvelope;
+  }
+
   /** False while the default version of some model has given up on its workers; models without workers, and workers that are starting, are healthy. */
   get healthy(): boolean {
     return this.names().every((name) => this.get(name).status().status !== 'failed');

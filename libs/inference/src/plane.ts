@@ -7,6 +7,8 @@ import { markRoute, routeMarks } from './route-marks.js';
 export type PlaneName = 'inference' | 'management' | 'metrics';
 
 const CONSTRAINT = 'plane';
+/** Nothing here asks for a Host header, and load balancers were configured to ask for `/ping` without one. */
+export const WITHOUT_HOST = { requireHostHeader: false } as const;
 const planesOfListener = new WeakMap<FastifyInstance, readonly PlaneName[]>();
 const planesOfRequest = new WeakMap<IncomingMessage, readonly PlaneName[]>();
 
@@ -57,7 +59,7 @@ export function usePlanes(fastify: FastifyInstance, ownPlanes: readonly PlaneNam
 export function servePlanes(
   fastify: FastifyInstance,
   planes: readonly PlaneName[],
-  create: (listener: RequestListener) => Server = createServer,
+  create: (listener: RequestListener) => Server = createHttpServer,
 ): Server {
   const server = create((request, response) => {
     planesOfRequest.set(request, planes);
@@ -67,6 +69,10 @@ export function servePlanes(
     server.on('clientError', listener as () => void);
   const { keepAliveTimeout, requestTimeout, headersTimeout } = fastify.server;
   return Object.assign(server, { keepAliveTimeout, requestTimeout, headersTimeout });
+}
+
+function createHttpServer(listener: RequestListener): Server {
+  return createServer(WITHOUT_HOST, listener);
 }
 
 /** The planes that the listener of a request serves. */

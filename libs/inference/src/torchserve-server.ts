@@ -1,15 +1,18 @@
+import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import type { FastifyInstance, FastifyRequest, FastifyServerOptions, RouteOptions } from 'fastify';
+import type { FastifyHttpOptions, FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import { MarlineError, toMarlineError } from '#libs/common';
 import { errorBody, sendError } from './exception.filter.js';
 import { assertEscapes } from './percent-escapes.js';
-import { planesOf, type PlaneName } from './plane.js';
+import { WITHOUT_HOST, planesOf, type PlaneName } from './plane.js';
 import { closeConnectionsOnError, errorAnswer } from './response-head.js';
 import { routeMarks } from './route-marks.js';
 
 /** Longest time that a client may take to send its request; Fastify's own default is no limit. */
 const REQUEST_TIMEOUT_MS = 300_000;
 const MAX_NAME_LENGTH = 1024;
+/** Nest has no route for an empty name; to TorchServe it means the only model, as the other route of SageMaker does. */
+const NAMELESS_INVOKE = /^\/models\/\/invoke\/?(?=$|\?)/;
 
 /**
  * Fastify options of the standalone server: paths as TorchServe reads them, its error body for requests that are no HTTP
@@ -21,8 +24,11 @@ export function torchServeServerOptions() {
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_NAME_LENGTH },
     clientErrorHandler: answerMalformedHttp,
+    http: WITHOUT_HOST,
+    rewriteUrl: ({ url = '' }) =>
+      NAMELESS_INVOKE.test(url) ? url.replace(NAMELESS_INVOKE, '/invocations') : url,
     frameworkErrors: (_error, { raw }, reply) => sendError(reply, pathError(raw.url ?? '')),
-  } satisfies FastifyServerOptions;
+  } satisfies FastifyHttpOptions<Server>;
 }
 
 /**
@@ -38,6 +44,7 @@ export function useTorchServeErrors(fastify: FastifyInstance): void {
   fastify.addHook('onRequest', (request, reply, done) => {
     // Node takes a request line without a version as one of HTTP/0.9.
     if (request.raw.httpVersionMajor === 0) return sendError(reply, invalidHttp());
+    if (isHeadOfManagement(request)) return sendError(reply, new MarlineError('METHOD_NOT_ALLOWED'));
     if (!request.is404 && !hasEmptyParameter(request)) return done();
     const planes = planesOf(request);
     const path = request.url.split('?', 1)[0] ?? '';
@@ -59,6 +66,11 @@ function pathError(target: string): MarlineError {
   } catch (error) {
     return toMarlineError(error);
   }
+}
+
+/** Fastify takes HEAD where GET is; TorchServe's management does not. */
+function isHeadOfManagement({ method, routeOptions }: FastifyRequest): boolean {
+  return method === 'HEAD' && routeMarks(routeOptions.config).plane === 'management';
 }
 
 function answerMalformedHttp(error: Error & { code?: string }, socket: Socket): void {

@@ -1,5 +1,6 @@
 import { All, Controller, Get, Post, Req, Res, UseFilters, UseGuards } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { MarlineError } from '#libs/common';
 import {
   AccessGuard,
   Documented,
@@ -44,18 +45,21 @@ export class OipController {
   ) {}
 
   /**
-   * Answers with the tensors that the model makes of those in the body. A handler in TorchServe's envelope for this protocol gets what is
-   * in that envelope instead.
+   * Answers with the tensors that the model makes of those in the body. A handler in Python, which has no model that could be given tensors,
+   * gets the body instead, and a handler in TorchServe's envelope for this protocol what is in it, both by whatever method they are asked.
    */
-  @Documented(docs.INFER)
-  @Post('models/:model/infer')
+  @DocumentedAs('post', docs.INFER)
+  @All('models/:model/infer')
   @RawBody()
   async infer(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
+    // Where handlers are behind the envelope unless they say otherwise, a model that is not there counts as one of them.
+    expectTorchServeErrors(request, this.registry.serviceEnvelope === ENVELOPE);
     const runtime = this.registry.route(model, version, request.raw.rawHeaders);
-    const hasEnvelope = runtime.settings.envelope === ENVELOPE;
-    if (hasEnvelope) expectTorchServeErrors(request);
-    const target: PredictionTarget = hasEnvelope
+    const asksHandler = runtime.settings.envelope === ENVELOPE || runtime.settings.runsPython;
+    expectTorchServeErrors(request, asksHandler);
+    if (!asksHandler && request.method !== 'POST') throw new MarlineError('METHOD_NOT_ALLOWED');
+    const target: PredictionTarget = asksHandler
       ? new RawTarget(model, version, { explain: false })
       : { model, version, native: true, input: protocolInput };
     await this.responder.respond(target, request, reply, runtime);

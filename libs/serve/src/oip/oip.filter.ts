@@ -6,11 +6,12 @@ import { TorchServeExceptionFilter, sendNativeJson } from '#libs/inference';
 const TOO_MANY_REQUESTS = 429;
 const OVERLOAD: ReadonlySet<ErrorCode> = new Set(['QUEUE_FULL', 'OVERLOADED', 'SEQUENCE_REFUSED']);
 
-const behindEnvelope = new WeakSet<FastifyRequest>();
+const answeredByTorchServe = new WeakSet<FastifyRequest>();
 
-/** Makes the errors of a request TorchServe's own: whoever asks a handler behind its envelope knows those. */
-export function expectTorchServeErrors(request: FastifyRequest): void {
-  behindEnvelope.add(request);
+/** Says whether the errors of a request are TorchServe's own: who asks a handler that answers in TorchServe's ways knows those. */
+export function expectTorchServeErrors(request: FastifyRequest, expected: boolean): void {
+  if (expected) answeredByTorchServe.add(request);
+  else answeredByTorchServe.delete(request);
 }
 
 /**
@@ -20,7 +21,7 @@ export function expectTorchServeErrors(request: FastifyRequest): void {
 @Catch(MarlineError)
 export class OipExceptionFilter extends TorchServeExceptionFilter {
   protected override answer(reply: FastifyReply, error: MarlineError): void {
-    if (behindEnvelope.has(reply.request)) return super.answer(reply, error);
+    if (answeredByTorchServe.has(reply.request)) return super.answer(reply, error);
     const overloaded = OVERLOAD.has(error.code);
     sendNativeJson(
       reply,
