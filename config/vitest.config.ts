@@ -6,7 +6,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const conditions = ['marline-source', ...defaultServerConditions];
 
 /** Specs that run in the process of others. */
-const SHARED = ['{src,libs}/**/*.spec.ts', 'test/{archive,handler,http,inference}/*.spec.ts'];
+const SHARED = ['{src,libs}/**/*.spec.ts', 'test/{archive,handler,http}/*.spec.ts', 'test/inference/!(onnx-worker).spec.ts'];
 
 export default defineConfig({
   root,
