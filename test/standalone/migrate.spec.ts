@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { once } from 'node:events';
@@ -17,7 +18,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stopServer } from '../../src/stop-server.js';
 import { freePort } from '../support/free-port.js';
 import { fixture } from '../support/open-registry.js';
-import { pythonVenv } from '../support/python-venv.js';
+import { clientVenv, pythonVenv } from '../support/python-venv.js';
 
 const { python, missing } = await pythonVenv();
 if (missing !== undefined) console.warn(`docs/migrate.md is not followed: ${missing}.`);
@@ -54,6 +55,7 @@ beforeAll(async () => {
   );
   copyFileSync(fixture('images/digit_7.png'), join(folder, 'digit_7.png'));
   await packWithTorchServe(python);
+  await makeStubs();
   outputs = await follow(python);
 }, LIMIT_MS);
 
@@ -107,6 +109,21 @@ async function packWithTorchServe(interpreter: string): Promise<void> {
   await promisify(execFile)(archiver, [...names, ...model, '--export-path', join(folder, 'model_store')]);
 }
 
+/** The stubs of its clients, with the packages that they need. */
+async function makeStubs(): Promise<void> {
+  const { python: interpreter = '' } = await clientVenv();
+  const stubs = join(folder, 'stubs');
+  mkdirSync(join(stubs, 'google'), { recursive: true });
+  const protos = join(root, 'libs/grpc/proto');
+  const into = [`--proto_path=${protos}`, `--python_out=${stubs}`, `--grpc_python_out=${stubs}`];
+  const files = ['inference.proto', 'google/rpc/status.proto'];
+  await promisify(execFile)(interpreter, ['-m', 'grpc_tools.protoc', ...into, ...files]);
+  const where = 'import grpc, os; print(os.path.dirname(os.path.dirname(grpc.__file__)))';
+  const { stdout } = await promisify(execFile)(interpreter, ['-c', where]);
+  for (const each of ['grpc', 'google/protobuf', 'google/_upb'])
+    symlinkSync(join(stdout.trim(), each), join(stubs, each));
+}
+
 /** Runs all blocks in one shell, as somebody does who follows the document. @returns what each printed */
 async function follow(interpreter: string): Promise<readonly string[]> {
   for (const name of ['bin', 'tmp']) mkdirSync(join(folder, name));
@@ -146,7 +163,7 @@ function pattern(prints: string): RegExp {
 
 describe.skipIf(python === undefined)('docs/migrate.md', () => {
   it('is followed to its end, and its blocks print what it says', () => {
-    expect(steps.length).toBe(6);
+    expect(steps.length).toBe(7);
     expect(outputs).toHaveLength(steps.length);
     for (const [at, { prints }] of steps.entries()) {
       expect(prints).not.toBe('');
