@@ -38,7 +38,7 @@ export function marlineCommand(
   };
 }
 
-/** Marline's standalone server with its defaults and two workers, plus these lines of model-config.yaml. */
+/** Marline's standalone server with its defaults, two workers and no access log, plus these lines of model-config.yaml. */
 function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
   return {
     ...peer,
@@ -54,6 +54,8 @@ function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
             model_store: folder,
             load_models: standIn === undefined ? 'model.mar' : 'model.mar,standin.mar',
             enable_model_api: true,
+            // Nor do those of its peers write one that can go without.
+            log_format: 'none',
           },
         ),
         request: request(model),
@@ -71,7 +73,7 @@ function marline(peer: Omit<Peer, 'launch'>, modelConfig: string): Peer {
 
 /** The default: a worker thread for each session. */
 export const marlineThreads = marline(
-  { id: 'marline', title: 'Marline', about: 'defaults, two worker threads', kind: 'ours' },
+  { id: 'marline', title: 'Marline', about: 'defaults, two worker threads, no access log', kind: 'ours' },
   '',
 );
 
