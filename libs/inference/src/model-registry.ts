@@ -16,12 +16,11 @@ import { LoggingObserver } from './logging-observer.js';
 import { deploymentPlan, refused, type DeploymentPlan } from './deployment-plan.js';
 import { checkIsolation } from './isolation.js';
 import { MemoryBudget, folderBytes } from './memory-budget.js';
+import { ModelCatalog } from './model-catalog.js';
 import { modelFile } from './model-file.js';
 import type { RuntimeHost, RuntimeModel } from './model-loader.js';
 import { ModelRuntime } from './model-runtime.js';
 import { namesWorkers, resolveSettings, type RegisterRequest } from './model-settings.js';
-import { Traffic, type SequenceHint } from './traffic.js';
-import type { TrafficWeights } from './traffic-split.js';
 import { overridesOf } from './version-overrides.js';
 import { WorkerProvider } from './workers.js';
 
@@ -34,26 +33,18 @@ export interface Replacement {
 
 type Resolved = Pick<RuntimeModel, 'name' | 'version' | 'settings' | 'plan'>;
 
-interface ModelVersions {
-  defaultVersion: string;
-  /** In order of registration. */
-  readonly versions: Map<string, ModelRuntime>;
-}
-
 /**
- * Which models are served: name → versions → default. Every door (REST, `@InjectModel`, `@Infer`, …) ends here.
+ * Which models are served: name → versions → default, and how they come and go. Every door (REST, `@InjectModel`, `@Infer`, …) ends here.
  * @publicApi
  */
 @Injectable()
 export class ModelRegistry
+  extends ModelCatalog
   implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown, OnApplicationShutdown
 {
   readonly #logger = new Logger('Marline');
-  readonly #models = new Map<string, ModelVersions>();
   readonly #loadedAtStartup = new Set<string>();
-  readonly #listeners: (() => void)[] = [];
   readonly #startupFailures = new Map<string, MarlineError>();
-  readonly #traffic: Traffic;
   readonly #host: RuntimeHost;
   #shuttingDown = false;
 
@@ -63,8 +54,8 @@ export class ModelRegistry
     private readonly handlers: HandlerRegistry,
     private readonly workers: WorkerProvider,
   ) {
+    super(options.sequenceIdHeader);
     const observer = new LoggingObserver(options.observer, this.#logger);
-    this.#traffic = new Traffic(options.sequenceIdHeader);
     this.#host = {
       options: { ...options, observer },
       workers,
@@ -117,11 +108,6 @@ export class ModelRegistry
     return this.options.serviceEnvelope;
   }
 
-  /** False while the default version of some model has given up on its workers; models without workers, and workers that are starting, are healthy. */
-  get healthy(): boolean {
-    return this.names().every((name) => this.get(name).status().status !== 'failed');
-  }
-
   /** Names of the models that were loaded at start, whatever became of them. */
   get startupModels(): ReadonlySet<string> {
     return this.#loadedAtStartup;
@@ -159,11 +145,6 @@ export class ModelRegistry
       this.#logger.error(`Model ${url} was not loaded: ${failure.message}`);
       return undefined;
     }
-  }
-
-  /** Calls `listener` after each change of what is served: a version more or less, another default or split, other numbers of workers. */
-  onChange(listener: () => void): void {
-    this.#listeners.push(listener);
   }
 
   /**
@@ -212,73 +193,6 @@ export class ModelRegistry
     }
   }
 
-  /** @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND` */
-  get(name: string, version?: string): ModelRuntime {
-    const model = this.#model(name);
-    const runtime = model.versions.get(version ?? model.defaultVersion);
-    if (runtime === undefined) throw new MarlineError('MODEL_VERSION_NOT_FOUND', { model: name, version });
-    return runtime;
-  }
-
-  /**
-   * The version that answers a request: the one that it names, else the one whose turn it is where the requests of the model
-   * are split, else the default one.
-   * @param sequence what tells the request's sequence, where its model may have some
-   * @param drawn what it gave for the same request before
-   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`
-   */
-  route(name: string, version?: string, sequence?: SequenceHint, drawn?: ModelRuntime): ModelRuntime {
-    if (version !== undefined || !this.isSplit(name)) return this.get(name, version);
-    return this.#traffic.next(name, this.#model(name).versions, sequence, drawn) ?? this.get(name);
-  }
-
-  /** True where the requests that name no version are split between versions. */
-  isSplit(name: string): boolean {
-    return this.#traffic.isSplit(name);
-  }
-
-  /** The weights by which the requests that name no version are split; `undefined` when the default version gets all. @throws MarlineError `MODEL_NOT_FOUND` */
-  traffic(name: string): TrafficWeights | undefined {
-    this.#model(name);
-    return this.#traffic.of(name);
-  }
-
-  /**
-   * Splits the requests that name no version between versions, exactly by their weights. A version that cannot answer is passed over; one
-   * with the weight 0 gets none but those of sequences that it knows.
-   * @param weights `undefined` gives all requests to the default version again
-   * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `BAD_REQUEST`
-   */
-  setTraffic(name: string, weights: TrafficWeights | undefined): void {
-    this.#traffic.set(name, weights, this.#model(name).versions);
-    this.#changed();
-  }
-
-  /** Names of all models, sorted. */
-  names(): string[] {
-    return [...this.#models.keys()].toSorted();
-  }
-
-  /** All versions of a model in order of registration. @throws MarlineError `MODEL_NOT_FOUND` */
-  versions(name: string): ModelRuntime[] {
-    return [...this.#model(name).versions.values()];
-  }
-
-  all(): ModelRuntime[] {
-    return [...this.#models.values()].flatMap(({ versions }) => [...versions.values()]);
-  }
-
-  /** @throws MarlineError `MODEL_NOT_FOUND` */
-  defaultVersion(name: string): string {
-    return this.#model(name).defaultVersion;
-  }
-
-  /** @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND` */
-  setDefault(name: string, version: string): void {
-    this.#model(name).defaultVersion = this.get(name, version).version;
-    this.#changed();
-  }
-
   /**
    * Changes the number of workers; see {@link ModelRuntime.scale}. When not synchronous, the change goes on in the background.
    * @throws MarlineError `MODEL_NOT_FOUND`, `MODEL_VERSION_NOT_FOUND`, `BAD_REQUEST`, `INSUFFICIENT_MEMORY`, `WORKERS_NOT_STARTED`
@@ -294,7 +208,7 @@ export class ModelRegistry
     // Here and not only in the runtime, because a caller that does not wait must be told too.
     runtime.admit(minWorkers, maxWorkers);
     await this.#scale(runtime, minWorkers, maxWorkers, synchronous);
-    this.#changed();
+    this.changed();
     return runtime;
   }
 
@@ -306,26 +220,10 @@ export class ModelRegistry
    */
   async unregister(name: string, version?: string): Promise<void> {
     const runtime = this.get(name, version);
-    const model = this.#model(name);
-    if (model.versions.size > 1) {
-      if (runtime.version === model.defaultVersion)
-        throw new MarlineError('DEFAULT_VERSION_IN_USE', { model: name });
-      this.#traffic.assertFree(name, runtime.version);
-    }
-    this.#forget(runtime);
-    this.#changed();
+    this.assertFree(runtime);
+    this.forget(runtime);
+    this.changed();
     await runtime.close(this.options.drainTimeoutMs);
-  }
-
-  #forget({ name, version }: ModelRuntime): void {
-    this.#traffic.forget(name, version);
-    const model = this.#models.get(name);
-    model?.versions.delete(version);
-    if (model?.versions.size === 0) this.#models.delete(name);
-  }
-
-  #changed(): void {
-    for (const listener of this.#listeners) listener();
   }
 
   /** Why a download failed is for the log: the caller must not learn what answers in the server's network. */
@@ -351,7 +249,7 @@ export class ModelRegistry
       throw error;
     }
     for (const warning of runtime.settings.warnings) this.#logger.warn(`Model ${runtime.name}: ${warning}`);
-    this.#changed();
+    this.changed();
     return runtime;
   }
 
@@ -365,31 +263,22 @@ export class ModelRegistry
       // Meanwhile an operator may have unregistered it.
       this.get(name, version);
     } catch (error) {
-      this.#forget(runtime);
+      this.forget(runtime);
       await runtime.close(0);
       throw error;
     }
     // Not before this moment, because the default may have changed as well.
     const old = this.get(name);
     if (old === runtime) return undefined;
-    this.#traffic.replace(name, old.version, version);
-    this.setDefault(name, version);
+    this.putInPlace(name, old.version, version);
     await this.unregister(name, old.version);
     return old.version;
-  }
-
-  #model(name: string): ModelVersions {
-    const model = this.#models.get(name);
-    if (model === undefined) throw new MarlineError('MODEL_NOT_FOUND', { model: name });
-    return model;
   }
 
   /** What a registration comes to, checked. */
   #resolve(request: RegisterRequest, archive: ModelArchive): Resolved {
     const { name, version } = validateManifest(archive, request);
-    if (this.#models.get(name)?.versions.has(version) === true) {
-      throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
-    }
+    if (this.has(name, version)) throw new MarlineError('MODEL_VERSION_EXISTS', { model: name, version });
     const overrides = overridesOf(this.options.models, name, version);
     const runtime = overrides.runtimeType ?? request.runtime;
     const plan = this.handlers.plan(archive, { handler: request.handler, runtime });
@@ -407,10 +296,7 @@ export class ModelRegistry
       this.#host,
     );
     runtime.reserve();
-    const model = this.#models.get(name);
-    if (model === undefined)
-      this.#models.set(name, { defaultVersion: version, versions: new Map([[version, runtime]]) });
-    else model.versions.set(version, runtime);
+    this.add(runtime);
     return runtime;
   }
 
