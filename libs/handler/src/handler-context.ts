@@ -39,6 +39,8 @@ export interface HandlerSetup {
   readonly maxPixels: number;
   /** TorchServe's service envelope around the handler; none by default. */
   readonly envelope?: string;
+  /** False leaves JSON and texts to the handler as the bytes that they came as. True by default. */
+  readonly decodeInputRequest?: boolean;
   /** The header with the id of a request's sequence; TorchServe's by default. */
   readonly sequenceIdHeader?: string;
   /** True when a request may be in several batches. False by default. */

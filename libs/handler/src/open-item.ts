@@ -20,7 +20,7 @@ export function openItem(item: HandlerItem, setup: HandlerSetup): Letter {
   const { input } = item;
   if (input.kind === 'value') return { item, data: [{ body: input.value as RequestValue }] };
   if (input.kind !== 'raw') return { item, data: [null] };
-  const request = decodeRequest(input);
+  const request = decodeRequest(input, setup.decodeInputRequest);
   const headers = headerRecord(input.headers);
   // Asked to describe its model, a handler has no request to open.
   const envelope = headers['describe'] === 'True' ? undefined : envelopeOf(setup.envelope ?? '');

@@ -23,6 +23,12 @@ describe('decodeRequest', () => {
     expect(decode(contentType, bytes(text))).toEqual({ body: value });
   });
 
+  it.each(['application/json', 'text/plain'])('leaves %s as it came when told so', (contentType) => {
+    const value = bytes('{"a":1}');
+    const parameters = [{ name: 'body', contentType, value }];
+    expect(decodeRequest({ kind: 'raw', headers: '', parameters }, false)).toEqual({ body: value });
+  });
+
   it('leaves text that is no UTF-8 as bytes', () => {
     const value = new Uint8Array([0xff, 0xfe]);
     expect(decode('text/plain', value)['body']).toBe(value);

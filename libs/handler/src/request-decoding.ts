@@ -4,10 +4,13 @@ import type { HandlerRequest, RequestValue } from './base-handler.js';
 /**
  * A request as handlers see it (TorchServe's rules): `application/json`, in exactly these letters, is parsed, or stays
  * bytes when it does not parse; what starts with `text` is a string; all else is bytes. Of a repeated name the last wins.
+ * @param decodes false leaves all as bytes
  */
-export function decodeRequest({ parameters }: RawInput): HandlerRequest {
+export function decodeRequest({ parameters }: RawInput, decodes = true): HandlerRequest {
   // fromEntries defines own properties, so a form field called __proto__ is just a name.
-  return Object.fromEntries(parameters.map((parameter) => [parameter.name, decodeValue(parameter)]));
+  return Object.fromEntries(
+    parameters.map((parameter) => [parameter.name, decodes ? decodeValue(parameter) : parameter.value]),
+  );
 }
 
 /**

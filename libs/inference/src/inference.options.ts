@@ -46,7 +46,7 @@ export interface InferenceOptions {
   readonly pythonSocket: 'unix' | 'tcp';
   /** Bytes of one answer of a Python worker. */
   readonly maxResponseSize: number;
-  /** False leaves JSON and texts to Python handlers as bytes. */
+  /** False leaves JSON and texts to handlers as bytes. */
   readonly decodeInputRequest: boolean;
   /** TorchServe's service envelope around handlers; empty for none. */
   readonly serviceEnvelope: string;

@@ -132,6 +132,7 @@ export class ModelLoader {
       modelConfig: archive.config.raw,
       maxPixels: this.#host.options.maxImagePixels,
       envelope: settings.envelope,
+      decodeInputRequest: this.#host.options.decodeInputRequest,
       sequenceIdHeader: this.#host.options.sequenceIdHeader,
       continuousBatching: settings.stateful?.continuous ?? false,
       systemProperties: {

@@ -201,7 +201,7 @@ export class MarlineOptions {
   @WholeNumber(1, 'bytes')
   maxResponseSize = 6_553_500;
 
-  /** False leaves JSON and text bodies to Python handlers as the bytes that they came as. True by default. */
+  /** False leaves JSON and text bodies to handlers as the bytes that they came as. True by default. */
   @IsBoolean(say('give true or false.'))
   decodeInputRequest = true;
 
