@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Message } from '../support/grpc-client.js';
 import { openGrpc, protocolCall, type OpenGrpc } from './open-grpc.js';
@@ -165,6 +166,47 @@ describe('ModelInfer', () => {
     expect(await infer({ ...unknown, model_name: '' })).toMatchObject({ code: status.INVALID_ARGUMENT });
     expect(await infer({ model_version: '9', inputs: [asContents] })).toMatchObject({
       code: status.NOT_FOUND,
+    });
+  });
+});
+
+describe('ModelInfer of a handler in the envelope kservev2', () => {
+  let wrapped: OpenGrpc;
+  beforeAll(async () => {
+    const handler = fileURLToPath(new URL('../python/twins/echo_handler.mjs', import.meta.url));
+    wrapped = await openGrpc({
+      options: { serviceEnvelope: 'kservev2' },
+      models: [{ fixture: 'slow', name: 'echo', handler }],
+    });
+  });
+  afterAll(() => wrapped.close());
+
+  it.each<[string, Message]>([
+    [
+      'lists',
+      { inputs: [{ name: 'x', datatype: 'FP32', shape: ['1', '2'], contents: { fp32_contents: [1, 2.5] } }] },
+    ],
+    [
+      'raw contents',
+      {
+        inputs: [{ name: 'x', datatype: 'FP32', shape: ['1', '2'] }],
+        raw_input_contents: [Buffer.from(Float32Array.of(1, 2.5).buffer).toString('base64')],
+      },
+    ],
+  ])('gives it the data in %s, and answers what it gave', async (_name, message) => {
+    const { code, messages } = await wrapped.client.call(
+      protocolCall('ModelInfer', { model_name: 'echo', id: 'i', ...message }),
+    );
+    expect(code).toBe(status.OK);
+    const [answer] = messages as { outputs: { contents: { bytes_contents: string[] } }[] }[];
+    expect(answer).toMatchObject({
+      model_name: 'echo',
+      id: 'i',
+      outputs: [{ name: 'x', datatype: 'BYTES', shape: ['1'] }],
+    });
+    const [element] = answer?.outputs[0]?.contents.bytes_contents ?? [];
+    expect(JSON.parse(Buffer.from(element ?? '', 'base64').toString())).toMatchObject({
+      fields: { data: { value: [[1, 2.5]] }, datatype: { value: 'FP32' } },
     });
   });
 });

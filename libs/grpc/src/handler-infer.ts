@@ -1,4 +1,4 @@
-import { MarlineError, type ItemResult, type ProtocolInput } from '#libs/common';
+import { MarlineError, type ItemResult, type RawInput } from '#libs/common';
 import { bodyOf } from '#libs/inference';
 import { exactNumber, exactText, parseExact } from './exact-json.js';
 import type {
@@ -19,16 +19,17 @@ interface HandlerAnswer {
 }
 
 /**
- * A request as JSON for a Python handler behind the envelope `kservev2`, as TorchServe writes it: data nested as the shape
+ * A request as JSON for a handler behind the envelope `kservev2`, as TorchServe writes it: data nested as the shape
  * says, `BYTES` in base64.
  * @throws MarlineError `INVALID_INPUT` for elements that do not fill the shape
  */
-export function handlerInput(request: ModelInferRequest): ProtocolInput {
+export function handlerInput(request: ModelInferRequest): RawInput {
   const elements = elementsOf(request);
   const inputs = request.inputs.map((input, index) => inputText(input, elements[index] as Uint8Array));
   const { id, model_name: name } = request;
   const text = `{"id":${JSON.stringify(id)},"model_name":${JSON.stringify(name)},"inputs":[${inputs.join()}]}`;
-  return { kind: 'protocol', body: Buffer.from(text) };
+  const body = { name: 'body', contentType: 'application/json', value: Buffer.from(text) };
+  return { kind: 'raw', headers: '', parameters: [body] };
 }
 
 /**
@@ -50,7 +51,7 @@ export function readHandlerAnswer({ output }: ItemResult, request: ModelInferReq
 function inputText({ name, datatype, shape }: InferInput, bytes: Uint8Array): string {
   const contents = contentsOfBytes(datatype, bytes);
   const [values] = Object.values(contents ?? {}) as [readonly unknown[] | undefined];
-  if (values === undefined) throw invalid(`${datatype} is no data type for a Python handler`, name);
+  if (values === undefined) throw invalid(`${datatype} is no data type for a handler`, name);
   const texts = values.map((value) => elementText(datatype, value));
   const dimensions = shape.map(Number);
   const count = dimensions.reduce((product, dimension) => product * dimension, 1);
@@ -63,7 +64,7 @@ function inputText({ name, datatype, shape }: InferInput, bytes: Uint8Array): st
 function elementText(datatype: string, value: unknown): string {
   if (Buffer.isBuffer(value)) return `"${value.toString('base64')}"`;
   const text = String(value);
-  // For Python a number without a point is an int.
+  // In Python a number without a point is an int.
   return datatype.startsWith('FP') && /^-?\d+$/.test(text) ? `${text}.0` : text;
 }
 

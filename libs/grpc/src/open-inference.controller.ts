@@ -2,7 +2,7 @@ import type { ServerUnaryCall } from '@grpc/grpc-js';
 import { Controller } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { MarlineError } from '#libs/common';
-import { ModelRegistry, PROTOCOL_SERVER, protocolMetadata } from '#libs/inference';
+import { ModelRegistry, PROTOCOL_ENVELOPE, PROTOCOL_SERVER, protocolMetadata } from '#libs/inference';
 import { MarlineHealthIndicator } from '#libs/serve';
 import { GrpcPredictor } from './grpc-predictor.js';
 import { GrpcRoutes } from './grpc-routes.js';
@@ -19,8 +19,8 @@ interface ModelRequest {
 const SERVICE = 'GRPCInferenceService';
 
 /**
- * The open inference protocol (v2). Tensors go to the model itself, whatever its handler; a Python handler gets them as
- * JSON, in TorchServe's way.
+ * The open inference protocol (v2). Tensors go to the model itself, whatever its handler; a Python handler, and one in
+ * TorchServe's envelope for this protocol, gets them as JSON, in TorchServe's way.
  */
 @Controller()
 @GrpcRoutes('inference')
@@ -73,8 +73,9 @@ export class OpenInferenceController {
   ): Promise<ModelInferResponse> {
     const target = { model: request.model_name, version: request.model_version };
     const runtime = this.predictor.route(target, 'model_name');
-    const { runsPython } = runtime.settings;
-    const input = runsPython ? handlerInput(request) : modelInput(request);
+    const { runsPython, envelope } = runtime.settings;
+    const asksHandler = runsPython || envelope === PROTOCOL_ENVELOPE;
+    const input = asksHandler ? handlerInput(request) : modelInput(request);
     const answer = await this.predictor.predict(target, runtime, input, call);
     if (answer.streaming)
       throw new MarlineError(
@@ -82,6 +83,6 @@ export class OpenInferenceController {
         {},
         { cause: new Error('The handler streams, and the protocol has one answer.') },
       );
-    return runsPython ? readHandlerAnswer(answer.result, request) : readModelAnswer(answer.result, request);
+    return asksHandler ? readHandlerAnswer(answer.result, request) : readModelAnswer(answer.result, request);
   }
 }

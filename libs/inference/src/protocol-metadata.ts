@@ -5,6 +5,9 @@ import type { ModelRuntime } from './model-runtime.js';
 /** What this server is, in the open inference protocol, and what of the protocol's extensions it has. */
 export const PROTOCOL_SERVER = { name: 'Marline', version: VERSION, extensions: ['binary_tensor_data'] };
 
+/** TorchServe's service envelope for this protocol: a handler in it gets what stands in the request. */
+export const PROTOCOL_ENVELOPE = 'kservev2';
+
 /** A dimension that may have any length, in the protocol. */
 const ANY_LENGTH = -1;
 

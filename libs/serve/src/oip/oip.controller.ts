@@ -6,6 +6,7 @@ import {
   Documented,
   DocumentedAs,
   ModelRegistry,
+  PROTOCOL_ENVELOPE,
   PROTOCOL_SERVER,
   Plane,
   PredictionResponder,
@@ -25,9 +26,6 @@ interface ModelPath {
   readonly model: string;
   readonly version?: string;
 }
-
-/** TorchServe's service envelope for this protocol. */
-const ENVELOPE = 'kservev2';
 
 /**
  * The open inference protocol (v2): infer with tensors as JSON or as bytes, and what a client asks before. The tensors go to
@@ -54,9 +52,9 @@ export class OipController {
   async infer(@Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const { model, version } = request.params as ModelPath;
     // Where handlers are behind the envelope unless they say otherwise, a model that is not there counts as one of them.
-    expectTorchServeErrors(request, this.registry.serviceEnvelope === ENVELOPE);
+    expectTorchServeErrors(request, this.registry.serviceEnvelope === PROTOCOL_ENVELOPE);
     const runtime = this.registry.route(model, version, request.raw.rawHeaders);
-    const asksHandler = runtime.settings.envelope === ENVELOPE || runtime.settings.runsPython;
+    const asksHandler = runtime.settings.envelope === PROTOCOL_ENVELOPE || runtime.settings.runsPython;
     expectTorchServeErrors(request, asksHandler);
     if (!asksHandler && request.method !== 'POST') throw new MarlineError('METHOD_NOT_ALLOWED');
     const target: PredictionTarget = asksHandler
