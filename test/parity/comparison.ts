@@ -15,27 +15,30 @@ export interface Comparable {
 const OF_THE_MACHINE = ['date', 'keep-alive', 'content-length'];
 /** Of a worker in describe. */
 const OF_THE_WORKER = ['id', 'pid', 'memoryUsage', 'startTime'];
+const FLOAT32_DIGITS = 6;
 /** The text of a `cause` is an addition of ours to errors of workers. */
 const CAUSE = /,\n {2}"cause": "([^"\\]|\\.)*"(?=\n\}\n$)/;
 
+/** What is compared of a text that was answered. */
+export type Reading = (text: string, record: Pick<Recorded, 'volatile'>) => unknown;
+
 /** What is compared of an answer of ours. */
-export function received(answer: ReceivedResponse, record: RecordedHttp): Comparable {
-  return comparable(answer, answer.body.replace(CAUSE, ''), answer.chunks, record);
+export function received(answer: ReceivedResponse, record: RecordedHttp, read: Reading): Comparable {
+  return comparable(answer, read(answer.body.replace(CAUSE, ''), record), answer.chunks);
 }
 
 /** What is compared of the recorded answer; `undefined` where TorchServe never gave one. */
-export function expected(record: RecordedHttp): Comparable | undefined {
+export function expected(record: RecordedHttp, read: Reading): Comparable | undefined {
   const { response } = record;
   return response.noResponse === true
     ? undefined
-    : comparable(response, bodyOf(response), response.chunks, record);
+    : comparable(response, read(bodyOf(response), record), response.chunks);
 }
 
 function comparable(
   { status, headers }: Pick<RecordedResponse, 'status' | 'headers'>,
-  body: string,
+  body: unknown,
   chunks: readonly string[] | undefined,
-  record: Recorded,
 ): Comparable {
   const compared = headers
     .map(([name, value]) => [name.toLowerCase(), value] as const)
@@ -44,7 +47,7 @@ function comparable(
   return {
     status,
     headers: Object.fromEntries(compared),
-    body: withoutVolatile(body, record),
+    body,
     ...(chunks && { chunks }),
   };
 }
@@ -54,24 +57,55 @@ function bodyOf({ body, bodyBase64, bodyRepeat }: RecordedResponse): string {
   return bodyRepeat === undefined ? body : bodyRepeat[0].repeat(bodyRepeat[1]);
 }
 
-/** A body without what no two servers share. */
-export function withoutVolatile(body: string, { volatile = [] }: Pick<Recorded, 'volatile'>): unknown {
-  if (body.startsWith('# HELP ')) return comparableMetrics(body);
-  if (body.startsWith('{\n  "openapi": ')) return withoutDescriptions(body);
-  if (body.includes('"workers": ['))
-    return withoutWorkers(
-      body,
-      volatile.some((path) => /workers(\[\*\]\.status)?$|^worker status/.test(path)),
-    );
+/** A text without what no two servers share. */
+export function withoutVolatile(text: string, record: Pick<Recorded, 'volatile'>): unknown {
+  const document = documentIn(text, record);
+  if (document !== undefined) return document;
   // TorchServe's front end gives headers in the order of a hash table, and Python writes NaN, which JSON.parse does not read.
-  if (/"(url_path|explain|Host)": /.test(body))
-    return body
+  if (/"(url_path|explain|Host)": /.test(text))
+    return text
       .split('\n')
       .map((line) => line.replace(/,$/, ''))
       .toSorted();
-  if (volatile.some((path) => path.endsWith('(arrival order)')))
-    return body.replace(/"index": \d+/, '"index": any');
-  return body;
+  if (comesInAnyOrder(record)) return text.replace(/"index": \d+/, '"index": any');
+  return text;
+}
+
+/**
+ * The same as data, where it is JSON: Python writes 1.0 for 1, sees the content types of parameters and two kinds of bytes, and has another
+ * `exp`, which shows in the last digit of a float32.
+ */
+export function asData(text: string, record: Pick<Recorded, 'volatile'>): unknown {
+  const document = documentIn(text, record);
+  if (document !== undefined) return document;
+  const anyOrder = comesInAnyOrder(record);
+  try {
+    return JSON.parse(text, (key, value: unknown) => {
+      if (key === 'index' && anyOrder) return 'any';
+      if (typeof value === 'number' && !Number.isInteger(value))
+        return Number(value.toPrecision(FLOAT32_DIGITS));
+      if (key === 'type' && value === 'bytes') return 'bytearray';
+      if (key !== 'headers') return value;
+      const headers = Object.entries(value as object).filter(([, each]) => typeof each === 'string');
+      return Object.fromEntries(headers);
+    });
+  } catch {
+    return withoutVolatile(text, record);
+  }
+}
+
+/** What is compared of texts that are the server's own. */
+function documentIn(text: string, { volatile = [] }: Pick<Recorded, 'volatile'>): unknown {
+  if (text.startsWith('# HELP ')) return comparableMetrics(text);
+  if (text.startsWith('{\n  "openapi": ')) return withoutDescriptions(text);
+  if (!text.includes('"workers": [')) return undefined;
+  const isVolatile = volatile.some((path) => /workers(\[\*\]\.status)?$|^worker status/.test(path));
+  return withoutWorkers(text, isVolatile);
+}
+
+/** True for requests that were sent together, and may arrive in another order. */
+function comesInAnyOrder({ volatile = [] }: Pick<Recorded, 'volatile'>): boolean {
+  return volatile.some((path) => path.endsWith('(arrival order)'));
 }
 
 function withoutWorkers(body: string, alsoTheirStatus: boolean): unknown {

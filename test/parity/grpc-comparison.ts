@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { withoutVolatile } from './comparison.js';
+import type { Reading } from './comparison.js';
 import { withoutNotes, type GrpcAnswer } from '../support/grpc-client.js';
 import type { RecordedGrpc } from './records.js';
 
@@ -10,20 +10,28 @@ export interface ComparableCall {
   readonly messages: readonly unknown[];
 }
 
+interface InferOutput {
+  readonly contents?: { readonly bytes_contents?: readonly string[] };
+}
+
 /** Success has no text that a client would see, and of a deadline the client itself tells, in words of its library. */
 const WORDLESS = new Set<number>([status.OK, status.DEADLINE_EXCEEDED]);
 /** A field in front of a text: its tag, and the length of the text. */
 const FIELD_HEAD_BYTES = 2;
 
 /** What is compared of an answer of ours. */
-export function receivedCall({ code, details, messages }: GrpcAnswer, record: RecordedGrpc): ComparableCall {
-  return comparable(code, details, messages, record);
+export function receivedCall(
+  { code, details, messages }: GrpcAnswer,
+  record: RecordedGrpc,
+  read: Reading,
+): ComparableCall {
+  return comparable(code, details, messages, record, read);
 }
 
 /** What is compared of the recorded answer. */
-export function expectedCall(record: RecordedGrpc): ComparableCall {
+export function expectedCall(record: RecordedGrpc, read: Reading): ComparableCall {
   const { codeNumber, details, messages } = record.response;
-  return comparable(codeNumber, details, messages.map(withoutNotes), record);
+  return comparable(codeNumber, details, messages.map(withoutNotes), record, read);
 }
 
 function comparable(
@@ -31,25 +39,40 @@ function comparable(
   details: string,
   messages: readonly object[],
   record: RecordedGrpc,
+  read: Reading,
 ): ComparableCall {
   return {
     code: status[code] ?? String(code),
     details: WORDLESS.has(code) ? '' : details,
-    messages: messages.map((message) => comparableMessage(message, record)),
+    messages: messages.map((message) => comparableMessage(message, record, read)),
   };
 }
 
-function comparableMessage(message: object, record: RecordedGrpc): object {
-  const { prediction, msg, status: inBand, ...rest } = message as Readonly<Record<string, unknown>>;
+function comparableMessage(message: object, record: RecordedGrpc, read: Reading): object {
+  const { prediction, msg, status: inBand, outputs, ...rest } = message as Readonly<Record<string, unknown>>;
   return {
     ...rest,
+    ...(Array.isArray(outputs) && {
+      outputs: outputs.map((output) => comparableOutput(output, record, read)),
+    }),
     ...(typeof prediction === 'string' && prediction !== ''
-      ? { prediction: withoutVolatile(Buffer.from(prediction, 'base64').toString('latin1'), record) }
+      ? { prediction: read(textOf(prediction), record) }
       : {}),
-    ...(typeof msg === 'string' ? { msg: withoutVolatile(msg, record) } : {}),
+    ...(typeof msg === 'string' ? { msg: read(msg, record) } : {}),
     ...(inBand === undefined || inBand === null ? {} : { status: comparableStatus(inBand) }),
     ...(record.volatile?.includes('response.messages[0].id') === true ? { id: 'any' } : {}),
   };
+}
+
+/** An output of the open inference protocol: an element of `BYTES` is the JSON of what a handler answered. */
+function comparableOutput(output: InferOutput, record: RecordedGrpc, read: Reading): object {
+  const { bytes_contents: elements } = output.contents ?? {};
+  if (elements === undefined) return output;
+  return { ...output, contents: elements.map((element) => read(textOf(element), record)) };
+}
+
+function textOf(base64: string): string {
+  return Buffer.from(base64, 'base64').toString('latin1');
 }
 
 /** `google.rpc.Status`; the details are JSON in the records, and bytes on the wire. */

@@ -1,130 +1,110 @@
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { pythonVenv } from '../support/python-venv.js';
 import { ARCHIVER_RECORDS, replayArchiving } from './archiver-replay.js';
+import { AS_DATA, twinRunsOf } from './javascript-comparison.js';
+import { withTwins } from './javascript-twins.js';
 import { inThisProcess, withCommand, type Launcher } from './launch.js';
 import {
+  AS_RECORDED,
   RECORD_FILES,
-  differenceAt,
-  grouped,
   idOf,
   replayRun,
   runsOf,
+  type Comparison,
   type Outcome,
-  type Verdict,
 } from './replay.js';
-
-/** How the table calls what became of a record. */
-const COLUMNS: Readonly<Record<Verdict, string>> = {
-  same: 'same',
-  'on purpose': 'differs on purpose',
-  'not yet': 'not there yet',
-  wrong: 'wrong',
-};
+import type { Recorded } from './records.js';
+import { printReasons, printTable, printWrong, summaryOf, type Judged } from './report.js';
 
 /**
  * `npm run parity [-- --launch COMMAND]`: sends the recorded requests to a server that each recorded run starts anew, this version unless a
- * command is given, with the archives of the recording; prints per file of records where the answers differ from TorchServe's. Ends
- * with 1 when one differs that is not listed, or when a listed one of this version's differs no longer.
+ * command is given, with the archives of the recording; prints per file of records where the answers differ from TorchServe's, and the
+ * same of this version with twins of the recorded handlers in JavaScript. Ends with 1 when one differs that is not listed, or when a
+ * listed one of this version's differs no longer.
  */
 async function main(): Promise<number> {
   const { launch } = parseArgs({ options: { launch: { type: 'string' } } }).values;
-  const launcher = launch === undefined ? await ownLauncher() : withCommand(launch);
-  if (launcher === undefined) return 0;
+  if (launch !== undefined) {
+    // Another server need not differ where this one does.
+    const answers = await replayRecordings(withCommand(launch));
+    return answers.some(isWrong) ? 1 : 0;
+  }
+  const { python, missing } = await pythonVenv();
+  if (missing !== undefined) console.log(`Recorded handlers were not asked: ${missing}.`);
+  const answers = python === undefined ? [] : await replayRecordings(inThisProcess(python));
+  const archivings = await replayArchiver();
+  const twins = await replayTwins();
+  const outdated = [...answers, ...twins].filter(({ isOutdated }) => isOutdated);
+  for (const { record } of outdated) console.log(`Listed, but answered as by TorchServe: ${idOf(record)}`);
+  return outdated.length > 0 || [...answers, ...archivings, ...twins].some(isWrong) ? 1 : 0;
+}
+
+async function replayRecordings(launcher: Launcher): Promise<Outcome[]> {
   const all: Outcome[] = [];
   for (const recordFile of RECORD_FILES) {
-    const table: Record<string, Record<string, number | string>> = {};
-    const ofFile: Outcome[] = [];
-    for (const [run, records] of runsOf(recordFile)) {
-      const outcomes = await replayRun(records, launcher);
-      table[run] = countsOf(outcomes);
-      ofFile.push(...outcomes);
-    }
-    table['all'] = countsOf(ofFile);
+    const byRun = await replayRuns(runsOf(recordFile), launcher, AS_RECORDED);
     console.log(`\n${recordFile.file}`);
-    console.table(table);
+    printTable(byRun);
     if (recordFile.leftOut !== undefined) console.log(`Some runs are left out: ${recordFile.leftOut}.`);
-    all.push(...ofFile);
+    all.push(...[...byRun.values()].flat());
   }
-  const archivings = launch === undefined ? await archiverVerdicts() : [];
-  if (archivings.length > 0) {
-    console.log(
-      '\narchiver.jsonl, by marline archive; of its help only the names of the options are compared.',
-    );
-    console.table({ all: countsOf(archivings) });
-  }
-  tell('On purpose', all, 'on purpose');
-  tell('Not there yet', all, 'not yet');
-  const wrong = all.filter(({ verdict }) => verdict === 'wrong');
-  for (const { record, ours, theirs } of wrong)
-    console.log(`Wrong: ${idOf(record)}\n  answered: ${shown(ours)}\n  recorded: ${shown(theirs)}`);
-  for (const { name } of archivings.filter(({ verdict }) => verdict === 'wrong'))
-    console.log(`Wrong: archiver.jsonl, ${name}`);
+  printReasons('On purpose', all, 'on purpose');
+  printReasons('Not there yet', all, 'not yet');
+  printWrong(all);
   console.log(`\nOf what was asked of servers: ${summaryOf(all)}`);
-  // Another server need not differ where this one does.
-  const outdated = launch === undefined ? all.filter(isOutdated) : [];
-  for (const { record } of outdated) console.log(`Listed, but answered as by TorchServe: ${idOf(record)}`);
-  const isWrong = [...all, ...archivings].some(({ verdict }) => verdict === 'wrong');
-  return isWrong || outdated.length > 0 ? 1 : 0;
+  return all;
 }
 
-async function ownLauncher(): Promise<Launcher | undefined> {
-  const { python, missing } = await pythonVenv();
-  if (python !== undefined) return inThisProcess(python);
-  console.log(`Parity was not checked: ${missing}.`);
-  return undefined;
+async function replayTwins(): Promise<Outcome[]> {
+  const byFile = new Map<string, Outcome[]>();
+  for (const recordFile of RECORD_FILES) {
+    const byRun = await replayRuns(twinRunsOf(recordFile), withTwins(), AS_DATA);
+    byFile.set(recordFile.file, [...byRun.values()].flat());
+  }
+  const all = [...byFile.values()].flat();
+  const own = all.filter(({ record }) => AS_RECORDED.differenceAt(record) === undefined);
+  console.log(
+    '\nThe inference ports, with JavaScript twins of the recorded handlers; JSON is compared as data.',
+  );
+  printTable(byFile);
+  printReasons('On purpose, and not for the recorded handlers', own, 'on purpose');
+  printWrong(all);
+  console.log(`\nOf what was asked of the twins: ${summaryOf(all)}`);
+  console.log(`Without what differs for the recorded handlers, too: ${summaryOf(own)}`);
+  return all;
 }
 
-/** What became of one record, whatever it records. */
-interface Judged {
-  readonly verdict: Verdict;
+async function replayRuns(
+  runs: ReadonlyMap<string, readonly Recorded[]>,
+  launcher: Launcher,
+  comparison: Comparison,
+): Promise<Map<string, Outcome[]>> {
+  const replayed = new Map<string, Outcome[]>();
+  for (const [run, records] of runs) replayed.set(run, await replayRun(records, launcher, comparison));
+  return replayed;
 }
 
 /** The help of an archiver is in words of its own. */
 const OWN_WORDS = 'help';
 
-async function archiverVerdicts(): Promise<(Judged & { readonly name: string })[]> {
-  const judged: (Judged & { readonly name: string })[] = [];
+async function replayArchiver(): Promise<Judged[]> {
+  const judged: Judged[] = [];
   for (const record of ARCHIVER_RECORDS) {
     const { ours, theirs } = await replayArchiving(record);
-    const same = isDeepStrictEqual(ours, theirs) && record.name !== OWN_WORDS;
-    judged.push({
-      name: record.name,
-      verdict: same ? 'same' : record.name === OWN_WORDS ? 'on purpose' : 'wrong',
-    });
+    const isSame = isDeepStrictEqual(ours, theirs) && record.name !== OWN_WORDS;
+    const verdict = isSame ? 'same' : record.name === OWN_WORDS ? 'on purpose' : 'wrong';
+    if (verdict === 'wrong') console.log(`Wrong: archiver.jsonl, ${record.name}`);
+    judged.push({ verdict });
   }
+  console.log(
+    '\narchiver.jsonl, by marline archive; of its help only the names of the options are compared.',
+  );
+  printTable(new Map([['archiver.jsonl', judged]]));
   return judged;
 }
 
-function countsOf(outcomes: readonly Judged[]): Record<string, number> {
-  const count = (verdict: Verdict) => outcomes.filter((outcome) => outcome.verdict === verdict).length;
-  return Object.fromEntries(
-    Object.entries(COLUMNS).map(([verdict, column]) => [column, count(verdict as Verdict)]),
-  );
-}
-
-function summaryOf(outcomes: readonly Judged[]): string {
-  const counts = Object.entries(countsOf(outcomes)).map(([column, count]) => `${count} ${column}`);
-  const onPurpose = outcomes.filter(({ verdict }) => verdict === 'on purpose').length;
-  const compared = outcomes.filter(({ verdict }) => verdict !== 'not yet').length;
-  return `${counts.join(', ')}: on purpose are ${((100 * onPurpose) / compared).toFixed(1)} % of ${compared}.`;
-}
-
-function isOutdated({ record, verdict }: Outcome): boolean {
-  return verdict === 'same' && differenceAt(record) !== undefined;
-}
-
-function tell(title: string, outcomes: readonly Outcome[], verdict: Verdict): void {
-  const reasons = grouped(
-    outcomes.filter((outcome) => outcome.verdict === verdict),
-    ({ reason }) => reason,
-  );
-  console.log(`\n${title}:`);
-  for (const [reason, of] of reasons)
-    console.log(`- ${reason}\n    ${of.map(({ record }) => idOf(record)).join(', ')}`);
-}
-
-function shown(answer: unknown): string {
-  return (JSON.stringify(answer) ?? 'no answer').slice(0, 1500);
+function isWrong({ verdict }: Judged): boolean {
+  return verdict === 'wrong';
 }
 
 process.exitCode = await main();

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ReceivedResponse } from '../support/http-exchange.js';
-import { expected, received, type Comparable } from './comparison.js';
+import { expected, received, withoutVolatile, type Comparable, type Reading } from './comparison.js';
 import { DIFFERENCES, type Difference } from './differences.js';
 import type { GrpcAnswer } from '../support/grpc-client.js';
 import { expectedCall, receivedCall, type ComparableCall } from './grpc-comparison.js';
@@ -39,18 +39,13 @@ export interface Outcome {
   readonly verdict: Verdict;
   /** Why it differs, where that is listed. */
   readonly reason?: string;
+  /** True for what is listed, but differs no longer. */
+  readonly isOutdated: boolean;
   readonly ours: Comparable | ComparableCall | undefined;
   readonly theirs: Comparable | ComparableCall | undefined;
 }
 
 export const idOf = ({ run, name }: Recorded) => `${run}/${name}`;
-
-const listed = new Map(DIFFERENCES.flatMap((difference) => difference.records.map((id) => [id, difference])));
-
-/** What is listed about a record. */
-export function differenceAt(record: Recorded): Difference | undefined {
-  return listed.get(idOf(record));
-}
 
 /** The records of a file by run, in their order. */
 export function runsOf({ file, runs }: RecordFile): Map<string, Recorded[]> {
@@ -68,35 +63,65 @@ export function grouped<T, K>(items: readonly T[], groupOf: (item: T) => K): Map
   return groups;
 }
 
+/** Which answers are compared with the recorded ones, and how. */
+export interface Comparison {
+  readonly isCompared: (record: Recorded) => boolean;
+  readonly read: Reading;
+  /** What is listed about a record. */
+  readonly differenceAt: (record: Recorded) => Difference | undefined;
+}
+
+/** All that has an answer, letter by letter. */
+export const AS_RECORDED: Comparison = {
+  isCompared: ({ kind }) => kind === 'http' || kind === 'grpc',
+  read: withoutVolatile,
+  differenceAt: lookup(DIFFERENCES),
+};
+
+/** Finds what is listed about a record. */
+export function lookup(differences: readonly Difference[]): Comparison['differenceAt'] {
+  const listed = new Map(
+    differences.flatMap((difference) => difference.records.map((id) => [id, difference])),
+  );
+  return (record) => listed.get(idOf(record));
+}
+
 /** Sends the requests of a run to a fresh server, in their order, because every answer depends on what was asked before. */
-export async function replayRun(run: readonly Recorded[], launcher: Launcher): Promise<Outcome[]> {
+export async function replayRun(
+  run: readonly Recorded[],
+  launcher: Launcher,
+  comparison = AS_RECORDED,
+): Promise<Outcome[]> {
   const server = await startRecorded(run[0]?.config ?? '', launcher);
   try {
     const answers = await server.replayAll(run);
-    return run.filter(isCompared).map((record) => outcomeOf(record, answers.get(record)));
+    return run
+      .filter((record) => comparison.isCompared(record))
+      .map((record) => outcomeOf(record, comparison, answers.get(record)));
   } finally {
     await server.close();
   }
 }
 
-/** True for steps that have an answer. */
-export function isCompared({ kind }: Recorded): boolean {
-  return kind === 'http' || kind === 'grpc';
-}
-
-function outcomeOf(record: Recorded, answer: Answer | undefined): Outcome {
-  const theirs = record.kind === 'grpc' ? expectedCall(record) : expected(record);
-  const ours = comparableAnswer(record, answer);
+function outcomeOf(
+  record: Recorded,
+  { read, differenceAt }: Comparison,
+  answer: Answer | undefined,
+): Outcome {
+  const theirs = record.kind === 'grpc' ? expectedCall(record, read) : expected(record, read);
+  const ours = comparableAnswer(record, read, answer);
   const difference = differenceAt(record);
-  if (isDeepStrictEqual(ours, theirs)) return { record, verdict: 'same', ours, theirs };
-  if (difference === undefined) return { record, verdict: 'wrong', ours, theirs };
+  const isSame = isDeepStrictEqual(ours, theirs);
+  const outcome = { record, ours, theirs, isOutdated: isSame && difference !== undefined };
+  if (isSame) return { ...outcome, verdict: 'same' };
+  if (difference === undefined) return { ...outcome, verdict: 'wrong' };
   const verdict = difference.notYet === true ? 'not yet' : 'on purpose';
-  return { record, verdict, reason: difference.reason, ours, theirs };
+  return { ...outcome, verdict, reason: difference.reason };
 }
 
-function comparableAnswer(record: Recorded, answer: Answer | undefined): Outcome['ours'] {
+function comparableAnswer(record: Recorded, read: Reading, answer: Answer | undefined): Outcome['ours'] {
   if (answer === undefined) return undefined;
-  if (record.kind === 'grpc') return receivedCall(answer as GrpcAnswer, record);
+  if (record.kind === 'grpc') return receivedCall(answer as GrpcAnswer, record, read);
   const response = answer as ReceivedResponse;
-  return response.headers.length === 0 ? undefined : received(response, record);
+  return response.headers.length === 0 ? undefined : received(response, record, read);
 }

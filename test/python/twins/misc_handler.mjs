@@ -11,6 +11,7 @@ export default class MiscHandler extends BaseHandler {
     if (op === 'memory') throw new RangeError('Array buffer allocation failed');
     if (op === 'cuda') throw new Error('CUDA error: out of memory');
     if (op === 'pexc') throw new PredictionException(message ?? 'custom prediction error', code);
+    if (op === 'exit') process.exit(3);
     if (op === 'short') return [];
     if (op === 'long') return [...requests.map(() => 'a'), 'a'];
     if (op === 'notalist') return { not: 'a list' };
@@ -43,14 +44,27 @@ export default class MiscHandler extends BaseHandler {
         for (let part = 0; part < (request.n ?? 3); part += 1)
           await context.sendIntermediateResponse(index, `part${part} `);
         return request.last ?? 'end';
+      case 'metrics':
+        return measured(request, context.metrics);
       default:
         return { op, batch: requests.length, index };
     }
   }
 }
 
+function measured({ errorText }, metrics) {
+  metrics.addCounter('LabCounter', 2);
+  metrics.addTime('LabTime', 12.5);
+  metrics.addSize('LabSize', 3);
+  metrics.addPercent('LabPercent', 55.5);
+  metrics.addError('LabError', 1);
+  if (errorText) metrics.addError('LabErrorText', 'something');
+  return 'ok';
+}
+
 /** What a request asks for: JSON of any content type, and the default for all that is no object. */
 function operationOf(value) {
-  const operation = value instanceof Uint8Array ? JSON.parse(new TextDecoder().decode(value) || '{}') : value;
+  const given = value instanceof Uint8Array ? new TextDecoder().decode(value) || '{}' : value;
+  const operation = typeof given === 'string' ? JSON.parse(given) : given;
   return typeof operation === 'object' && !Array.isArray(operation) ? (operation ?? {}) : {};
 }

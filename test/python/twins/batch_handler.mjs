@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 
-/** What batcher_handler.py of TorchServe's recordings does, in JavaScript: the size of the batch, and the place in it. */
+/** What batch_handler.py of TorchServe's recordings does, in JavaScript: the size of the batch, and the place in it. */
 export async function handle(requests) {
   await setTimeout(200);
   return requests.map(({ body }, index) => ({
