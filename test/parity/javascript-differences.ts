@@ -9,8 +9,13 @@ export const JAVASCRIPT_DIFFERENCES: readonly Difference[] = [
     records: [
       ...of('kserve-v1', 'v1-no-instances', 'v1-empty-instances', 'v1-bad-json', 'v1-empty', 'v1-get'),
       ...of('envelope-json', 'json-no-instances', 'text', 'octets', 'form', 'empty'),
-      ...of('kserve-v2', 'v2-no-inputs', 'v2-empty'),
+      ...of('kserve-v2', 'v2-no-inputs', 'v2-empty', 'v2-get'),
     ],
+  },
+  {
+    reason:
+      'Tensors are for the model, unless its handler is a Python one; errors are those of the protocol.',
+    records: of('inference-noworker', 'v2-no-worker'),
   },
   {
     reason: 'Wrong input is the fault of the caller: 400, and the text says what was expected.',

@@ -2,7 +2,7 @@ import type { ServerUnaryCall } from '@grpc/grpc-js';
 import { Controller } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { MarlineError } from '#libs/common';
-import { ModelRegistry, PROTOCOL_ENVELOPE, PROTOCOL_SERVER, protocolMetadata } from '#libs/inference';
+import { ModelRegistry, PROTOCOL_SERVER, protocolAsksHandler, protocolMetadata } from '#libs/inference';
 import { MarlineHealthIndicator } from '#libs/serve';
 import { GrpcPredictor } from './grpc-predictor.js';
 import { GrpcRoutes } from './grpc-routes.js';
@@ -73,8 +73,7 @@ export class OpenInferenceController {
   ): Promise<ModelInferResponse> {
     const target = { model: request.model_name, version: request.model_version };
     const runtime = this.predictor.route(target, 'model_name');
-    const { runsPython, envelope } = runtime.settings;
-    const asksHandler = runsPython || envelope === PROTOCOL_ENVELOPE;
+    const asksHandler = protocolAsksHandler(runtime.settings);
     const input = asksHandler ? handlerInput(request) : modelInput(request);
     const answer = await this.predictor.predict(target, runtime, input, call);
     if (answer.streaming)

@@ -32,7 +32,12 @@ export {
   type PredictionTarget,
 } from './prediction-responder.js';
 export { bodyOf } from './send-answer.js';
-export { PROTOCOL_ENVELOPE, PROTOCOL_SERVER, protocolMetadata } from './protocol-metadata.js';
+export {
+  PROTOCOL_ENVELOPE,
+  PROTOCOL_SERVER,
+  protocolAsksHandler,
+  protocolMetadata,
+} from './protocol-metadata.js';
 export { TorchServeExceptionFilter, sendError } from './exception.filter.js';
 export { sendModelReadiness } from './model-readiness.js';
 export { Plane, WITHOUT_HOST, planeTag, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';

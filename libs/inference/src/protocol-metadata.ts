@@ -1,12 +1,21 @@
 import { VERSION, type TensorMetadata } from '#libs/common';
 import { DATATYPES } from '#libs/handler';
 import type { ModelRuntime } from './model-runtime.js';
+import type { ModelSettings } from './model-settings.js';
 
 /** What this server is, in the open inference protocol, and what of the protocol's extensions it has. */
 export const PROTOCOL_SERVER = { name: 'Marline', version: VERSION, extensions: ['binary_tensor_data'] };
 
 /** TorchServe's service envelope for this protocol: a handler in it gets what stands in the request. */
 export const PROTOCOL_ENVELOPE = 'kservev2';
+
+/** Whether the protocol asks the handler of a model and not the model: one in Python has no model that could be given tensors. */
+export function protocolAsksHandler({
+  envelope,
+  runsPython,
+}: Pick<ModelSettings, 'envelope' | 'runsPython'>): boolean {
+  return runsPython || envelope === PROTOCOL_ENVELOPE;
+}
 
 /** A dimension that may have any length, in the protocol. */
 const ANY_LENGTH = -1;

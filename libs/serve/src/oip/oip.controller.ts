@@ -12,6 +12,7 @@ import {
   PredictionResponder,
   RawBody,
   RawTarget,
+  protocolAsksHandler,
   protocolMetadata,
   sendJson,
   sendNativeJson,
@@ -54,7 +55,7 @@ export class OipController {
     // Where handlers are behind the envelope unless they say otherwise, a model that is not there counts as one of them.
     expectTorchServeErrors(request, this.registry.serviceEnvelope === PROTOCOL_ENVELOPE);
     const runtime = this.registry.route(model, version, request.raw.rawHeaders);
-    const asksHandler = runtime.settings.envelope === PROTOCOL_ENVELOPE || runtime.settings.runsPython;
+    const asksHandler = protocolAsksHandler(runtime.settings);
     expectTorchServeErrors(request, asksHandler);
     if (!asksHandler && request.method !== 'POST') throw new MarlineError('METHOD_NOT_ALLOWED');
     const target: PredictionTarget = asksHandler
