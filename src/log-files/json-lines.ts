@@ -1,52 +1,67 @@
+import { pino, stdTimeFunctions, type Logger } from 'pino';
 import type { ModelRef } from '#libs/common';
 import type { AccessEntry } from './access-log.js';
-import type { LineFormat, LineLevel } from './line-format.js';
-import { LineTime, utcPrefix } from './line-time.js';
+import type { LineFormat, LineLevel, LineTarget } from './line-format.js';
 import { printable } from './printable.js';
 
 const LEVELS = { log: 'info', warn: 'warn', error: 'error' } as const;
 
-/**
- * One JSON object per line. A line about a request is put together by hand: JSON.stringify, or pino, takes six times as long for it
- * (docs/decisions/0019), and what stands in it needs no escapes.
- */
+/** One JSON object per line, as pino writes it. */
 export class JsonLines implements LineFormat {
-  readonly #time = new LineTime(utcPrefix);
-  readonly #models = new WeakMap<ModelRef, string>();
+  readonly #access: VersionLoggers;
+  readonly #model: VersionLoggers;
 
-  access(entry: AccessEntry): string {
-    const { id, remote, method, path, status, ref, queueMs, runMs, totalMs } = entry;
-    let line = `{"time":"${this.#time.now()}Z"`;
-    if (id !== undefined) line += `,"id":"${id}"`;
-    if (remote !== undefined) line += `,"remote":"${remote}"`;
-    line += `,"method":"${method}","path":"${path}","status":${status}`;
-    if (ref !== undefined) line += this.#model(ref);
-    if (queueMs !== undefined) line += `,"queueMs":${toMicroseconds(queueMs)}`;
-    if (runMs !== undefined) line += `,"runMs":${toMicroseconds(runMs)}`;
-    return `${line},"totalMs":${toMicroseconds(totalMs)}}\n`;
+  constructor(access: LineTarget, model: LineTarget) {
+    this.#access = new VersionLoggers(access);
+    this.#model = new VersionLoggers(model);
   }
 
-  model(ref: ModelRef, workerId: number, level: LineLevel, text: string): string {
-    const start = `{"time":"${this.#time.now()}Z","level":"${LEVELS[level]}"${this.#model(ref)}`;
-    return `${start},"worker":${workerId},"text":${quoted(text)}}\n`;
+  access({ id, remote, method, path, status, ref, queueMs, runMs, totalMs }: AccessEntry): void {
+    this.#access.of(ref).info({
+      id,
+      remote,
+      method,
+      path,
+      status,
+      queueMs: toMicroseconds(queueMs),
+      runMs: toMicroseconds(runMs),
+      totalMs: toMicroseconds(totalMs),
+    });
   }
 
-  #model(ref: ModelRef): string {
-    let text = this.#models.get(ref);
-    if (text === undefined) {
-      text = `,"model":${quoted(ref.model)},"version":${quoted(ref.version)}`;
-      this.#models.set(ref, text);
-    }
-    return text;
+  model(ref: ModelRef, workerId: number, level: LineLevel, text: string): void {
+    this.#model.of(ref)[LEVELS[level]]({ worker: workerId }, text);
   }
 }
 
-/** JSON leaves some control characters as they are. */
-function quoted(text: string): string {
-  return printable(JSON.stringify(text));
+/** A logger for each version of a model: its name is made JSON once. */
+class VersionLoggers {
+  readonly #ofNone: Logger;
+  readonly #ofVersion = new WeakMap<ModelRef, Logger>();
+
+  constructor(target: LineTarget) {
+    const options = {
+      base: undefined,
+      timestamp: stdTimeFunctions.isoTime,
+      formatters: { level: (level: string) => ({ level }) },
+      // JSON leaves some control characters as they are.
+      hooks: { streamWrite: (line: string) => `${printable(line.trimEnd())}\n` },
+    };
+    this.#ofNone = pino(options, target);
+  }
+
+  of(ref: ModelRef | undefined): Logger {
+    if (ref === undefined) return this.#ofNone;
+    let logger = this.#ofVersion.get(ref);
+    if (logger === undefined) {
+      logger = this.#ofNone.child({ model: ref.model, version: ref.version });
+      this.#ofVersion.set(ref, logger);
+    }
+    return logger;
+  }
 }
 
 /** Milliseconds with as many digits as mean anything. */
-function toMicroseconds(ms: number): number {
-  return Math.round(ms * 1000) / 1000;
+function toMicroseconds(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms * 1000) / 1000;
 }

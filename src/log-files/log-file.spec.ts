@@ -78,12 +78,19 @@ describe('a log file', () => {
   });
 
   it('loses no line while it is put aside', async () => {
-    const file = open(100_000);
+    const file = open(50_000);
     const count = 20_000;
+    const written = () =>
+      readdirSync(join(folder, 'logs')).reduce(
+        (sum, name) => sum + statSync(join(folder, 'logs', name)).size,
+        0,
+      );
     for (let number = 0; number < count; number++) {
       file.write(`${number}\n`.padStart(20));
-      if (number % 1_000 === 0) await new Promise(setImmediate);
+      if (number % 5_000 === 4_999) await expect.poll(written).toBe((number + 1) * 20);
     }
+    // Puts the file aside, and is closed at once.
+    file.write(`${count}\n`);
     await file.close();
     const all = readdirSync(join(folder, 'logs')).toSorted().toReversed();
     expect(all.length).toBeGreaterThan(2);
@@ -93,7 +100,9 @@ describe('a log file', () => {
         .split('\n')
         .map(Number),
     );
-    expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, number) => number));
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(
+      Array.from({ length: count + 1 }, (_, number) => number),
+    );
   });
 
   it('stays where it is when somebody else has emptied it, and comes back when it was taken away', async () => {
@@ -117,25 +126,36 @@ describe('a log file', () => {
     for (let round = 0; round < 3; round++) file.write(`${'x'.repeat(70_000)}\n`);
     await expect.poll(() => warnings).toHaveLength(1);
     expect(warnings[0]).toMatch(
-      /Lines of .*access_log\.log are lost: ENOSPC.* Requests are served all the same\./,
+      /Lines of .*access_log\.log cannot be written: ENOSPC.* Requests are served all the same\./,
     );
     await file.close();
     expect(warnings).toHaveLength(1);
   });
 
-  it('may be a link to the standard output', () => {
+  it('keeps no more than 8 MB in memory, and tells once that further lines are lost', async () => {
+    const file = open();
+    const line = `${'x'.repeat(70_000)}\n`;
+    // All in one turn of the event loop: nothing of it can have reached the disk.
+    for (let count = 0; count < 300; count++) file.write(line);
+    expect(warnings).toEqual([expect.stringMatching(/^Lines of .* are lost: too many wait for the disk\./)]);
+    await expect.poll(() => statSync(path).size).toBeGreaterThan(7_000_000);
+    file.write('after\n');
+    await file.close();
+    expect(text().length).toBeLessThan(9_000_000);
+    expect(text()).toMatch(/^after$/m);
+    expect(warnings).toHaveLength(1);
+  });
+
+  /** Runs a script that has `open`, for a log that is a link to `device`, and returns what the pipe prints and what it told. */
+  function runIn(device: string, pipe: string, body: string): { output: string; told: string } {
     mkdirSync(join(folder, 'logs'));
-    symlinkSync('/dev/stdout', path);
+    symlinkSync(device, path);
     const module = new URL('log-file.ts', import.meta.url).href;
     const register = new URL('../../test/support/ts-register.mjs', import.meta.url).href;
     const script = `
       const { LogFile } = await import(${JSON.stringify(module)});
       const open = () => new LogFile(${JSON.stringify(path)}, console.error, 10);
-      const file = open();
-      for (const line of ['one', 'two', 'three']) file.write(line.padEnd(70000, '.') + '\\n');
-      await file.close();
-      open().write('four\\n');
-      process.exit(0);`;
+      ${body}`;
     const flags = [
       '--conditions=marline-source',
       `--import=${register}`,
@@ -144,10 +164,54 @@ describe('a log file', () => {
       script,
     ];
     // A pipe of the shell: what a child of Node gets is a socket, which cannot be opened by its name.
-    const shell = ['-c', '"$0" "$@" | cat', process.execPath, ...flags];
-    const output = execFileSync('sh', shell, { encoding: 'utf8' });
+    // One description for both would make the other end of the pipe non-blocking.
+    const told = join(folder, 'told');
+    const shell = ['-c', `"$0" "$@" 2>'${told}' | ${pipe}`, process.execPath, ...flags];
+    const output = execFileSync('sh', shell, { encoding: 'utf8', timeout: 20_000 });
+    return { output, told: text(told) };
+  }
+
+  it('may be a link to the standard output', () => {
+    const { output } = runIn(
+      '/dev/stdout',
+      'cat',
+      `const file = open();
+      for (const line of ['one', 'two', 'three']) file.write(line.padEnd(70000, '.') + '\\n');
+      await file.close();
+      open().write('four\\n');
+      process.exit(0);`,
+    );
     // The end of the process took the last line out of memory.
     expect(output.match(/^\w+/gm)).toEqual(['one', 'two', 'three', 'four']);
+  });
+
+  it('ends when nobody reads the standard output any more', () => {
+    const { told } = runIn(
+      '/dev/stdout',
+      'head -c 1',
+      `const told = new Promise((resolve) => (console.error = resolve));
+      const file = open();
+      const writing = setInterval(() => file.write('.'.repeat(70000)), 10);
+      process.stderr.write(await told);
+      clearInterval(writing);
+      await file.close();
+      process.stderr.write(' closed');`,
+    );
+    expect(told).toMatch(/EPIPE.* closed$/);
+  });
+
+  it('does not keep a process whose disk is full from ending', () => {
+    const { told } = runIn(
+      '/dev/full',
+      'cat',
+      `const file = open();
+      file.write('x'.repeat(70000));
+      setTimeout(() => {
+        file.write('last');
+        process.exit(0);
+      }, 50);`,
+    );
+    expect(told).toMatch(/^Lines of .* cannot be written: ENOSPC/);
   });
 
   it('is refused where it cannot be made', () => {

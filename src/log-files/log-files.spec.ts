@@ -17,7 +17,7 @@ describe('the log files', () => {
   it.each([
     [
       'json',
-      /^\{"time":"\S+Z","level":"warn","model":"echo","version":"1.0","worker":9000,"text":"late"\}\n$/,
+      /^\{"level":"warn","time":"\S+Z","model":"echo","version":"1.0","worker":9000,"msg":"late"\}\n$/,
     ],
     ['torchserve', /^\S{23} \[WARN \] W-9000-echo_1\.0-stderr MODEL_LOG - late\n$/],
   ] as const)('have what workers write among the lines of models (%s)', async (format, line) => {

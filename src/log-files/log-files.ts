@@ -17,11 +17,12 @@ export class LogFiles {
   /** Tells of requests; whoever starts listeners shows them to it. */
   readonly access: AccessLog;
 
-  private constructor(folder: string, lines: LineFormat, warn: (message: string) => void) {
+  private constructor(folder: string, format: keyof typeof FORMATS, warn: (message: string) => void) {
     const access = new LogFile(join(folder, 'access_log.log'), warn);
     const model = new LogFile(join(folder, 'model_log.log'), warn);
     this.#files = [access, model];
-    this.access = new AccessLog(new ModelLog(lines, model), (entry) => access.write(lines.access(entry)));
+    const lines = new FORMATS[format](access, model);
+    this.access = new AccessLog(new ModelLog(lines), (entry) => lines.access(entry));
   }
 
   /**
@@ -32,7 +33,7 @@ export class LogFiles {
   static open(folder: string, format: LogFormat, warn: (message: string) => void): LogFiles | undefined {
     if (format === 'none') return undefined;
     try {
-      return new LogFiles(folder, new FORMATS[format](), warn);
+      return new LogFiles(folder, format, warn);
     } catch (error) {
       warn(
         `There are no log files: ${messageOf(error)}. Let this user write into ${folder}, name another folder in LOG_LOCATION, or set log_format=none.`,
@@ -49,14 +50,11 @@ export class LogFiles {
 
 /** Lines of workers, which are mostly what handlers print. */
 class ModelLog extends InferenceObserver {
-  constructor(
-    private readonly lines: LineFormat,
-    private readonly file: LogFile,
-  ) {
+  constructor(private readonly lines: LineFormat) {
     super();
   }
 
   override workerLogged(ref: ModelRef, workerId: number, level: LineLevel, text: string): void {
-    this.file.write(this.lines.model(ref, workerId, level, text));
+    this.lines.model(ref, workerId, level, text);
   }
 }

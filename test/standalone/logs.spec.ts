@@ -65,6 +65,7 @@ describe('the access log', () => {
     expect(told).toEqual(
       expected.map((entry, index) => ({
         ...entry,
+        level: 'info',
         // The same id as the client was told, also with an error.
         id: answers[index]!.headers['x-request-id'],
         time: expect.any(String) as string,
