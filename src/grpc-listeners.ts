@@ -20,10 +20,14 @@ export class GrpcListeners {
 
   /**
    * Checks the addresses and the files of the configuration.
+   * @param followCall called when a call begins
    * @returns `undefined` where the packages of gRPC are not installed
    * @throws MarlineError `OPTIONS_INVALID` for an address that cannot be bound, or a certificate that cannot be read
    */
-  static async prepare(configuration: ServerConfiguration): Promise<GrpcListeners | undefined> {
+  static async prepare(
+    configuration: ServerConfiguration,
+    followCall: GrpcServerOptions['followCall'],
+  ): Promise<GrpcListeners | undefined> {
     const library = await loadLibrary();
     if (library === undefined) return undefined;
     assertTwoPlaces(configuration);
@@ -34,7 +38,8 @@ export class GrpcListeners {
       const address = { host, port, secure };
       await checkAddress(address, `grpc_${plane}_address`);
       const url = formatHost(address);
-      const options: GrpcServerOptions = { url, tls, maxRequestSize: configuration.maxRequestSize, ...age };
+      const { maxRequestSize } = configuration;
+      const options: GrpcServerOptions = { url, tls, maxRequestSize, followCall, ...age };
       listeners.#servers.set(plane, new library.GrpcServer(plane, options));
     }
     return listeners;

@@ -88,7 +88,7 @@ async function openServer(
   const bindings = bindingsOf(configuration);
   const create = serverMaker(configuration, bindings);
   for (const { address, key } of bindings) await checkAddress(address, key);
-  const grpc = await GrpcListeners.prepare(configuration);
+  const grpc = await GrpcListeners.prepare(configuration, logs && ((call) => logs.access.followCall(call)));
   const bodyLimit = configuration.maxRequestSize;
   const adapter = new FastifyAdapter({ ...torchServeServerOptions(), bodyLimit });
   const keys = tokenKeysOf(configuration);

@@ -1,22 +1,24 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { ForwardingObserver, type InferenceObserver, type ModelRef, type RequestTimings } from '#libs/common';
+import type { CallFollower, StartedCall } from '#libs/grpc';
 import { followRequests, requestIdOf } from '#libs/inference';
+import { pathOf, remoteOf } from './request-text.js';
 
-/** How one request over HTTP went. */
+/** How one request over HTTP, or one call of gRPC, went. */
 export interface AccessEntry {
-  /** The `x-request-id` of the answer. */
+  /** The `x-request-id` of the answer; of a call what observers are told. */
   readonly id: string | undefined;
   /** `host:port`; `undefined` over a Unix socket. */
   readonly remote: string | undefined;
+  /** `gRPC` for a call. */
   readonly method: string;
-  /** As it was sent, but printable, and without what may be secret: the query, and a user and password before the host. */
+  /** As {@link pathOf} has it; of a call `package.Service/Method`. */
   readonly path: string;
   readonly httpVersion: string;
-  /** 499 when the client left before there was one. */
+  /** 499 when the client left before there was one; of a call the number of gRPC's status. */
   readonly status: number;
-  /** The version of a model that was asked. */
+  /** The version of a model that was asked; by a stream of requests, the last one. */
   readonly ref: ModelRef | undefined;
   /** Milliseconds that the request waited for a worker; `undefined` when none ran it. */
   readonly queueMs: number | undefined;
@@ -28,23 +30,19 @@ export interface AccessEntry {
 /** What is known of a request that is not over. */
 class OpenRequest {
   readonly startedAt = performance.now();
-  readonly remote: string | undefined;
   predictionId: string | undefined;
   ref: ModelRef | undefined;
   timings: RequestTimings | undefined;
 
-  constructor(readonly request: IncomingMessage) {
-    this.remote = remoteOf(request.socket);
-  }
+  constructor(readonly remote: string | undefined) {}
 }
 
 const OPEN = Symbol('marline.openRequest');
 type WatchedResponse = ServerResponse & { [OPEN]?: OpenRequest };
 
 const CLIENT_LEFT = 499;
-const MOST_PATH_LENGTH = 1024;
 
-/** Tells of every request over HTTP when it is over: what the listener sees, together with what the model's version did. */
+/** Tells of every request when it is over: what the listener sees, together with what the model's version did. */
 export class AccessLog extends ForwardingObserver {
   /** By the id that observers are told. */
   readonly #open = new Map<string, OpenRequest>();
@@ -60,9 +58,10 @@ export class AccessLog extends ForwardingObserver {
   /** Tells of the requests of a listener from now on. */
   watch(server: Server): void {
     server.prependListener('request', (request: IncomingMessage, response: WatchedResponse) => {
-      const open = new OpenRequest(request);
+      // A socket that is gone knows no address.
+      const open = new OpenRequest(remoteOf(request.socket));
       response[OPEN] = open;
-      response.on('close', () => this.#end(open, response));
+      response.on('close', () => this.#end(open, ofExchange(request, response)));
     });
   }
 
@@ -72,9 +71,24 @@ export class AccessLog extends ForwardingObserver {
       const open = response[OPEN];
       // A client may be gone before its request gets here; nothing would take it out again.
       if (open === undefined || response.destroyed) return;
-      open.predictionId = requestId;
-      this.#open.set(requestId, open);
+      this.#ask(open, requestId);
     });
+  }
+
+  /** Tells of a call of gRPC. */
+  followCall({ path, ...client }: StartedCall): CallFollower {
+    const open = new OpenRequest(remoteOf(client));
+    return {
+      asked: (requestId) => this.#ask(open, requestId),
+      ended: (status) =>
+        this.#end(open, {
+          id: open.predictionId,
+          method: 'gRPC',
+          path: path.slice(1),
+          httpVersion: '2.0',
+          status,
+        }),
+    };
   }
 
   override requestReceived(ref: ModelRef, requestId: string, asked: string | undefined): void {
@@ -89,18 +103,17 @@ export class AccessLog extends ForwardingObserver {
     super.requestFinished(ref, requestId, timings);
   }
 
-  #end(
-    { request, remote, startedAt, predictionId, ref, timings }: OpenRequest,
-    response: ServerResponse,
-  ): void {
+  #ask(open: OpenRequest, requestId: string): void {
+    if (open.predictionId !== undefined) this.#open.delete(open.predictionId);
+    open.predictionId = requestId;
+    this.#open.set(requestId, open);
+  }
+
+  #end({ remote, startedAt, predictionId, ref, timings }: OpenRequest, exchange: Exchange): void {
     if (predictionId !== undefined) this.#open.delete(predictionId);
     this.write({
-      id: requestIdOf(response),
+      ...exchange,
       remote,
-      method: request.method ?? '',
-      path: pathOf(request.url ?? ''),
-      httpVersion: request.httpVersion,
-      status: response.headersSent ? response.statusCode : CLIENT_LEFT,
       ref,
       queueMs: timings?.queueMs,
       runMs: timings?.runMs,
@@ -109,28 +122,14 @@ export class AccessLog extends ForwardingObserver {
   }
 }
 
-/** Read at once: a socket that is gone knows no address. */
-function remoteOf({ remoteAddress, remotePort }: Socket): string | undefined {
-  if (remoteAddress === undefined) return undefined;
-  if (!remoteAddress.includes(':')) return `${remoteAddress}:${remotePort}`;
-  return remoteAddress.startsWith('::ffff:')
-    ? `${remoteAddress.slice('::ffff:'.length)}:${remotePort}`
-    : `[${remoteAddress}]:${remotePort}`;
-}
+type Exchange = Pick<AccessEntry, 'id' | 'method' | 'path' | 'httpVersion' | 'status'>;
 
-const HARMLESS = /^\/[\w./-]*$/;
-const UNPRINTABLE = /[^\x21-\x7e]|["\\]/g;
-
-function pathOf(url: string): string {
-  const query = url.indexOf('?');
-  const whole = query === -1 ? url : url.slice(0, query);
-  if (whole.length <= MOST_PATH_LENGTH && HARMLESS.test(whole)) return whole;
-  const path = whole.startsWith('/') ? whole : whole.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/]*/i, '');
-  // Node reads the bytes of a request's head as latin1.
-  return path
-    .slice(0, MOST_PATH_LENGTH)
-    .replaceAll(
-      UNPRINTABLE,
-      (character) => `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
-    );
+function ofExchange(request: IncomingMessage, response: ServerResponse): Exchange {
+  return {
+    id: requestIdOf(response),
+    method: request.method ?? '',
+    path: pathOf(request.url ?? ''),
+    httpVersion: request.httpVersion,
+    status: response.headersSent ? response.statusCode : CLIENT_LEFT,
+  };
 }

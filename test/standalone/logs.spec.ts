@@ -1,9 +1,13 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
+import { status } from '@grpc/grpc-js';
 import type { LoggerService } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { inferenceCall, managementCall, prediction, protocolCall } from '../grpc/open-grpc.js';
+import { GrpcClient } from '../support/grpc-client.js';
 import { exchange } from '../support/http-exchange.js';
+import type { FixtureName } from '../support/serve-app.js';
 import { webRequest } from '../support/web-request.js';
 import { ServerFolder } from './open-server.js';
 import { FREE_PORTS, MarlineProcess, portOf, readiness } from './server-process.js';
@@ -179,6 +183,95 @@ describe('the access log', () => {
         `^${time} - /127\\.0\\.0\\.1:\\d+ "GET /models HTTP/1\\.1" 200 \\d+\\n${time} - 127\\.0\\.0\\.1 "POST /predictions/nosuch HTTP/1\\.1" 404 \\d+\\n$`,
       ),
     );
+  });
+
+  describe('of gRPC', () => {
+    const open = async (models: readonly FixtureName[], settings: Readonly<Record<string, string>> = {}) => {
+      for (const model of models) await folder.pack(model);
+      const server = await folder.start(settings);
+      await readiness(`http://127.0.0.1:${portOf(server, 'inference')}`, models);
+      const { inference, management } = server.grpc ?? expect.unreachable('gRPC is installed');
+      return { server, client: new GrpcClient(inference.port, management.port) };
+    };
+    const service = 'org.pytorch.serve.grpc.inference.InferenceAPIsService';
+
+    it('has a line for every call, with its id and what the model did', async () => {
+      const { client } = await open(['mlp', 'stream'], { max_request_size: '10000' });
+      const tensor = {
+        model_name: 'mlp',
+        inputs: [{ name: 'input', datatype: 'FP32', shape: ['1', '128'] }],
+        raw_input_contents: [Buffer.alloc(512).toString('base64')],
+      };
+      const answers = [
+        await client.call(protocolCall('ModelInfer', tensor)),
+        await client.call(inferenceCall('StreamPredictions', prediction('stream', '3'))),
+        await client.call(inferenceCall('Ping', {})),
+        await client.call(managementCall('ListModels', { limit: 1 })),
+        await client.call(inferenceCall('Predictions', prediction('nosuch', 'x'))),
+        await client.call(inferenceCall('Predictions', prediction('stream', 'x'.repeat(20_000)))),
+      ];
+      client.close();
+      await folder.closeAll();
+      const call = (path: string) => ({
+        level: 'info',
+        time: expect.any(String) as string,
+        remote: expect.stringMatching(/^(127\.0\.0\.1|\[::1\]):\d+$/) as string,
+        method: 'gRPC',
+        path,
+        totalMs: number,
+      });
+      const ran = (model: string) => ({
+        id: expect.stringMatching(/^[\da-f-]{36}$/) as string,
+        model,
+        version: '1.0',
+        queueMs: number,
+        runMs: number,
+      });
+      const told = entries().filter(({ method }) => method === 'gRPC');
+      const expected = [
+        { ...call('inference.GRPCInferenceService/ModelInfer'), ...ran('mlp') },
+        { ...call(`${service}/StreamPredictions`), ...ran('stream') },
+        call(`${service}/Ping`),
+        call('org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels'),
+        call(`${service}/Predictions`),
+        call(`${service}/Predictions`),
+      ];
+      expect(told).toEqual(expected.map((entry, index) => ({ ...entry, status: answers[index]!.code })));
+      const { OK, INTERNAL, RESOURCE_EXHAUSTED } = status;
+      expect(told.map((entry) => entry['status'])).toEqual([OK, OK, OK, OK, INTERNAL, RESOURCE_EXHAUSTED]);
+    });
+
+    it('tells of clients that leave, and of those that have waited long enough', async () => {
+      const { server, client } = await open(['slow']);
+      const slow = inferenceCall('Predictions', prediction('slow', '5000'));
+      expect((await client.call(slow, 300)).code).toBe(status.DEADLINE_EXCEEDED);
+      const leaving = client.open(slow);
+      for (const message of slow.messages) leaving.write(message);
+      leaving.end();
+      const metrics = async () =>
+        (await webRequest({ port: portOf(server, 'metrics'), path: '/metrics' })).body;
+      await expect
+        .poll(metrics, { timeout: 10_000 })
+        .toContain('marline_requests_total{model="slow",version="1.0"} 2');
+      leaving.cancel();
+      await expect.poll(() => log('access_log.log')).toMatch(/"status":1,/);
+      client.close();
+      await folder.closeAll();
+      expect(entries().filter(({ method }) => method === 'gRPC')).toEqual([
+        expect.objectContaining({ status: status.DEADLINE_EXCEEDED, model: 'slow' }),
+        expect.objectContaining({ status: status.CANCELLED, model: 'slow' }),
+      ]);
+    });
+
+    it('may have the lines of TorchServe', async () => {
+      const { client } = await open([], { log_format: 'torchserve' });
+      await client.call(inferenceCall('Predictions', prediction('nosuch', 'x')));
+      client.close();
+      await folder.closeAll();
+      expect(log('access_log.log')).toMatch(
+        new RegExp(String.raw`^\S{23} - /\S+:\d+ "gRPC ${service}/Predictions HTTP/2\.0" 13 \d+\n$`),
+      );
+    });
   });
 
   it('is not there when it is not wanted', async () => {

@@ -10,6 +10,7 @@ import {
   type PredictionAnswer,
   type PredictionRequest,
 } from '#libs/inference';
+import { tellAsked } from './call-follower.js';
 import { boundsOf, type GrpcCall } from './grpc-call.js';
 
 /** What a call asks for. Protobuf knows no missing text: an empty one is. */
@@ -59,7 +60,9 @@ export class GrpcPredictor {
   ): Promise<PredictionAnswer> {
     try {
       const bounds = boundsOf(call, runtime.settings.clientTimeoutInMills);
-      return await runtime.predict({ id: randomUUID(), input, ...bounds });
+      const id = randomUUID();
+      tellAsked(call, id);
+      return await runtime.predict({ id, input, ...bounds });
     } catch (error) {
       const asked = { model: target.model, version: target.version === '' ? undefined : target.version };
       throw toMarlineError(withAskedVersion(error, asked));

@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { Server, ServerCredentials, type ChannelOptions } from '@grpc/grpc-js';
 import { ServerGrpc } from '@nestjs/microservices';
 import { systemClock } from '#libs/common';
+import { followingInterceptor, type CallFollower, type StartedCall } from './call-follower.js';
 
 /** TorchServe's two gRPC ports. @publicApi */
 export type GrpcPlane = 'inference' | 'management';
@@ -22,6 +23,8 @@ export interface GrpcServerOptions {
   readonly maxConnectionAgeGraceMs?: number;
   /** Milliseconds that answers get to reach their clients when the server closes. 2,000 by default. */
   readonly closeTimeoutMs?: number;
+  /** Called when a call begins, and tells whom to tell how it goes, such as an access log. Nobody follows calls by default. */
+  readonly followCall?: (call: StartedCall) => CallFollower;
 }
 
 /** The services of each port: their packages, and the files that describe them. */
@@ -67,7 +70,11 @@ export class GrpcServer extends ServerGrpc {
 
   /** Binds when the services are there: Nest's own does it before, and answers the first calls UNIMPLEMENTED. */
   override async listen(callback: (error?: unknown) => void): Promise<void> {
-    const server = new Server(channelOptions(this.#options));
+    const { followCall } = this.#options;
+    const server = new Server({
+      ...channelOptions(this.#options),
+      ...(followCall && { interceptors: [followingInterceptor(followCall)] }),
+    });
     this.grpcClient = server as never;
     try {
       await this.bindEvents();
