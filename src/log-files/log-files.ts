@@ -48,10 +48,14 @@ export class LogFiles {
   }
 }
 
-/** Lines of workers, which are mostly what handlers print. */
+/** Lines of workers: what handlers print, above all. */
 class ModelLog extends InferenceObserver {
   constructor(private readonly lines: LineFormat) {
     super();
+  }
+
+  override get takesOutput(): boolean {
+    return true;
   }
 
   override workerLogged(ref: ModelRef, workerId: number, level: LineLevel, text: string): void {

@@ -293,6 +293,37 @@ describe('the access log', () => {
   });
 });
 
+describe('the model log', () => {
+  it.each(['thread', 'process'])('has what a JavaScript handler prints in a %s', async (isolation) => {
+    await folder.pack('printing');
+    const server = await folder.start({
+      log_format: 'torchserve',
+      models: JSON.stringify({ printing: { '1.0': { isolation } } }),
+    });
+    const port = portOf(server, 'inference');
+    await readiness(`http://127.0.0.1:${port}`, ['printing']);
+    const headers = { 'content-type': 'text/plain' };
+    const path = '/predictions/printing';
+    expect(await webRequest({ port, method: 'POST', path, headers }, 'why\u001b[31m?')).toMatchObject({
+      status: 200,
+    });
+    await expect.poll(() => log('model_log.log')).toMatch(/refused/);
+    await folder.closeAll();
+    const lines = log('model_log.log')
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.slice('2026-11-22T16:32:50,717 '.length));
+    expect(lines.toSorted()).toEqual([
+      expect.stringMatching(
+        /^\[INFO \] W-\d+-printing_1\.0-stdout MODEL_LOG - asked: why\\u001b\[31m\?$/,
+      ) as string,
+      expect.stringMatching(
+        /^\[WARN \] W-\d+-printing_1\.0-stderr MODEL_LOG - refused: why\\u001b\[31m\?$/,
+      ) as string,
+    ]);
+  });
+});
+
 describe('marline serve', () => {
   const serve = (args: readonly string[], env: Record<string, string> = {}) =>
     new MarlineProcess(['serve', '--model-store', 'store', '--ncs', ...args], {

@@ -28,6 +28,7 @@ const FIXTURES = {
   slow: { handler: 'handlers/slow_handler.mjs' },
   faulty: { handler: 'handlers/faulty_handler.mjs' },
   stream: { handler: 'handlers/stream_handler.mjs' },
+  printing: { handler: 'handlers/printing_handler.mjs' },
   /** For a host handler of that name. */
   fraud: { serializedFile: 'models/fraud.onnx', handler: 'fraud_handler' },
   fraud_v2: { serializedFile: 'models/fraud_v2.onnx', handler: 'fraud_handler' },

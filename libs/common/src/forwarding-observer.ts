@@ -15,6 +15,10 @@ export abstract class ForwardingObserver extends InferenceObserver {
     super();
   }
 
+  override get takesOutput(): boolean {
+    return this.next.takesOutput;
+  }
+
   override requestReceived(ref: ModelRef, requestId: string, asked: string | undefined): void {
     this.next.requestReceived(ref, requestId, asked);
   }

@@ -63,6 +63,14 @@ export interface HookTimings {
  */
 export abstract class InferenceObserver {
   /**
+   * True to be told, with `workerLogged`, what JavaScript handlers print in worker threads and processes: lines of at most 8,192
+   * characters, 200 a second for each worker. Otherwise it goes where the output of this process goes. Asked once.
+   */
+  get takesOutput(): boolean {
+    return false;
+  }
+
+  /**
    * A model is asked, whatever becomes of it.
    * @param asked the version that the caller named; `undefined`: whichever is the default
    */

@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { systemClock, type ModelRef } from '#libs/common';
 import {
   InlineWorker,
@@ -10,6 +10,7 @@ import {
   type WorkerEvents,
 } from '#libs/pool';
 import { DevicePlacer, type Device } from './devices.js';
+import { INFERENCE_OPTIONS, type InferenceOptions } from './inference.options.js';
 import type { ModelSettings } from './model-settings.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
@@ -28,9 +29,14 @@ export class WorkerProvider {
   #cancelSpare: (() => void) | undefined;
 
   readonly #onnx: DevicePlacer;
+  readonly #takesOutput: boolean;
 
   /** @param python places workers on every device; ONNX Runtime may not be able to use all of them */
-  constructor(private readonly python: DevicePlacer) {
+  constructor(
+    private readonly python: DevicePlacer,
+    @Inject(INFERENCE_OPTIONS) { observer }: Pick<InferenceOptions, 'observer'>,
+  ) {
+    this.#takesOutput = observer.takesOutput;
     const usable = python.devices.filter(({ onlyPython }) => onlyPython !== true);
     this.#onnx = usable.length === python.devices.length ? python : new DevicePlacer(usable);
   }
@@ -98,7 +104,7 @@ export class WorkerProvider {
     if (this.#spare !== undefined) return;
     this.#cancelSpare ??= systemClock.after(SPARE_DELAY_MS, () => {
       this.#cancelSpare = undefined;
-      this.#spare = new SpareThread({ entry: ENTRY, name: 'W-spare' });
+      this.#spare = new SpareThread({ entry: ENTRY, name: 'W-spare', takesOutput: this.#takesOutput });
     });
   }
 
@@ -110,7 +116,8 @@ export class WorkerProvider {
     { isolation, startupTimeout, memoryLimitMb }: ModelSettings,
   ): PoolWorker<WorkerModel, WorkerReady> {
     const common = { id, events, startTimeoutMs: Math.max(0, startupTimeout * 1000) };
-    const remote = { ...common, entry: ENTRY, name: `W-${id}-${model}_${version}` };
+    const takesOutput = this.#takesOutput;
+    const remote = { ...common, takesOutput, entry: ENTRY, name: `W-${id}-${model}_${version}` };
     switch (isolation) {
       case 'thread':
         return new ThreadWorker({ ...remote, spare: this.#takeSpare() });

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { MarlineError } from '#libs/common';
@@ -58,7 +58,8 @@ export class Child implements Vessel {
     this.#memoryLimitMb = options.memoryLimitMb;
     const { env = visibleEnv(NATIVE_ENV) } = options;
     const [command, ...parameters] = commandOf(options);
-    this.#child = spawn(command, parameters, { env, stdio: ['ignore', 'inherit', 'pipe', 'pipe'] });
+    const stdio: StdioOptions = ['ignore', events.printed ? 'pipe' : 'inherit', 'pipe', 'pipe'];
+    this.#child = spawn(command, parameters, { env, stdio });
     const socket = this.#child.stdio[CHANNEL_FD] as Socket | null | undefined;
     if (this.#child.pid === undefined || !socket) {
       this.#child.once('error', () => {});
@@ -95,8 +96,11 @@ export class Child implements Vessel {
     // That it is gone is told by its exit.
     socket.on('error', () => {});
     this.#child.on('error', () => {});
+    const { printed } = this.#events;
+    this.#child.stdout?.on('data', (chunk: Buffer) => printed?.('stdout', chunk));
     this.#child.stderr?.on('data', (chunk: Buffer) => {
-      process.stderr.write(chunk);
+      if (printed === undefined) process.stderr.write(chunk);
+      else printed('stderr', chunk);
       this.#lastWords = (this.#lastWords + chunk.toString()).slice(-MAX_LAST_WORDS);
     });
     this.#child.once('exit', (code, signal) => {
@@ -121,6 +125,7 @@ export class Child implements Vessel {
     if (this.#exited) return;
     this.#exited = true;
     this.channel.socket.destroy();
+    this.#child.stdout?.destroy();
     this.#child.stderr?.destroy();
     this.#events.exited(this.#death(code, signal));
   }

@@ -5,6 +5,8 @@
  */
 export { recycle, recycleTaken, takeBuffer } from './buffer-pool.js';
 export { freeBuffer } from './free-buffer.js';
+export { LineQuota, type OutputStream } from './line-quota.js';
+export { OutputLines } from './output-lines.js';
 export type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
 export { SpareThread } from './spare-thread.js';
 export { ThreadWorker, type ThreadWorkerOptions } from './thread-worker.js';

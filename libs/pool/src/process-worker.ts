@@ -10,7 +10,7 @@ export interface ProcessWorkerOptions extends RemoteWorkerOptions, ChildOptions 
  * the memory that the model gets.
  *
  * A process that ends by itself fails its items with `WORKER_DIED`, or `OUT_OF_RESOURCES` when it was out of memory; the
- * cause has its last words. Its output goes where this process's goes, its input is closed.
+ * cause has its last words. Its output goes where this process's goes unless `takesOutput` says otherwise, its input is closed.
  */
 export class ProcessWorker<Model, Info> extends RemoteWorker<Model, Info> {
   constructor(options: ProcessWorkerOptions) {

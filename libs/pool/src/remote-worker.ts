@@ -12,6 +12,7 @@ import { EVENT, FROM_WORKER, LOG_LEVELS, TO_WORKER, isPermanent } from './protoc
 import { readError, readMetric, readResult } from './result-codec.js';
 import { RunningBatch, takeBack } from './running-batch.js';
 import type { Vessel, VesselEvents } from './vessel.js';
+import { WorkerOutput } from './worker-output.js';
 
 /** How often a worker that could not be ended is looked at again. */
 const GATE_POLL_MS = 10;
@@ -26,6 +27,8 @@ export interface RemoteWorkerOptions {
   readonly events: WorkerEvents;
   /** Milliseconds that loading may take; 0 is no limit. */
   readonly startTimeoutMs: number;
+  /** True to be told, as `log`, what its code prints. By default that goes where the output of this process goes. */
+  readonly takesOutput?: boolean;
   readonly clock?: Clock;
 }
 
@@ -79,10 +82,7 @@ export class RemoteWorker<Model, Info> implements PoolWorker<Model, Info> {
       this.#limitStart();
       let kind: 'transient' | 'permanent' = 'transient';
       try {
-        this.#vessel = this.#launch({
-          received: (packet) => this.#receive(packet),
-          exited: (error) => this.#exited(error),
-        });
+        this.#vessel = this.#launch(this.#vesselEvents());
         // A model that cannot be cloned will not be clonable next time.
         kind = 'permanent';
         const packet = new PacketWriter(TO_WORKER.start);
@@ -94,6 +94,19 @@ export class RemoteWorker<Model, Info> implements PoolWorker<Model, Info> {
         this.#endFromOutside('stopping');
       }
     });
+  }
+
+  #vesselEvents(): VesselEvents {
+    const { takesOutput, events } = this.#options;
+    const output = takesOutput === true ? new WorkerOutput(events, this.#clock) : undefined;
+    return {
+      received: (packet) => this.#receive(packet),
+      exited: (error) => {
+        output?.end();
+        this.#exited(error);
+      },
+      ...(output && { printed: (stream, chunk) => output.push(stream, chunk) }),
+    };
   }
 
   #limitStart(): void {

@@ -1,4 +1,5 @@
 import { systemClock, type MarlineError } from '#libs/common';
+import type { RemoteWorkerOptions } from './remote-worker.js';
 import { Thread, type ThreadOptions } from './thread.js';
 import type { Vessel, VesselEvents } from './vessel.js';
 
@@ -14,10 +15,14 @@ export class SpareThread {
   #events: VesselEvents | undefined;
   #gone = false;
 
-  /** @throws Error when no thread can be made */
-  constructor(options: ThreadOptions) {
+  /**
+   * @param takesOutput as that of the worker that takes it
+   * @throws Error when no thread can be made
+   */
+  constructor({ takesOutput, ...options }: ThreadOptions & Pick<RemoteWorkerOptions, 'takesOutput'>) {
     this.#thread = new Thread(options, {
       received: (packet) => this.#events?.received(packet),
+      ...(takesOutput && { printed: (stream, chunk) => this.#events?.printed?.(stream, chunk) }),
       exited: (error) => this.#exited(error),
     });
   }

@@ -13,7 +13,7 @@ export interface ThreadWorkerOptions extends RemoteWorkerOptions, ThreadOptions 
  * that no native code runs in it; there is no `kill`.
  *
  * A thread that ends by itself fails its items with `WORKER_DIED`, or `OUT_OF_RESOURCES` when its heap was full; the
- * cause is kept. Output to stdout and stderr goes where the process's goes.
+ * cause is kept. Output to stdout and stderr goes where the process's goes unless `takesOutput` says otherwise.
  */
 export class ThreadWorker<Model, Info> extends RemoteWorker<Model, Info> {
   constructor(options: ThreadWorkerOptions) {

@@ -35,13 +35,21 @@ export class Thread implements Vessel {
     const { entry, env = visibleEnv(), resourceLimits, name } = options;
     const { port1, port2 } = new MessageChannel();
     const workerData: ThreadData = { port: port2, gate: this.#gate.memory };
+    const { printed } = events;
+    const takesOutput = printed !== undefined;
     this.#worker = new Worker(entry, {
       workerData,
+      stdout: takesOutput,
+      stderr: takesOutput,
       transferList: [port2],
       env,
       ...(name !== undefined && { name }),
       ...(resourceLimits && { resourceLimits }),
     });
+    if (takesOutput) {
+      this.#worker.stdout.on('data', (chunk: Buffer) => printed('stdout', chunk));
+      this.#worker.stderr.on('data', (chunk: Buffer) => printed('stderr', chunk));
+    }
     this.channel = new PortChannel(port1, (packet) => events.received(packet));
     this.#worker.on('error', (error) => {
       this.#cause = error;
@@ -54,6 +62,8 @@ export class Thread implements Vessel {
         events.received(new PacketReader(last.message));
       }
       port1.close();
+      // What it printed last may not have been told yet.
+      if (takesOutput) for (const stream of [this.#worker.stdout, this.#worker.stderr]) stream.read();
       events.exited(this.#death(code));
     });
   }

@@ -1,5 +1,6 @@
 import type { MarlineError } from '#libs/common';
 import type { Channel } from './channel.js';
+import type { OutputStream } from './line-quota.js';
 import type { PacketReader } from './packet.js';
 
 /** What holds a worker's code and can be ended from outside: a thread or a process. */
@@ -13,6 +14,8 @@ export interface Vessel {
 /** What a vessel tells the one who made it. */
 export interface VesselEvents {
   received(packet: PacketReader): void;
+  /** What its code prints. Where it is absent that goes where the output of this process goes. */
+  readonly printed?: (stream: OutputStream, chunk: Buffer) => void;
   /** The vessel is gone, and every packet it sent was told. `error` says how it ended, with the cause. */
   exited(error: MarlineError): void;
 }
