@@ -153,6 +153,8 @@ export interface ServerConfiguration extends SettingValues {
   readonly directory: string;
   /** Where log files are; `LOG_LOCATION`, or `logs`. */
   readonly logFolder: string;
+  /** Where the files of metrics are; `METRICS_LOCATION`, or `logs`. */
+  readonly metricsFolder: string;
   /** Where snapshots are written, and with which properties beside the models; absent without snapshots. */
   readonly snapshots?: { readonly folder: string; readonly properties: ReadonlyMap<string, string> };
   /** What is registered at the start in place of `loadModels`. */
@@ -208,6 +210,7 @@ export function loadConfiguration(sources: ConfigurationSources): ServerConfigur
     origins,
     directory: sources.directory,
     logFolder: resolve(sources.directory, logFolder(sources.environment)),
+    metricsFolder: resolve(sources.directory, sources.environment['METRICS_LOCATION'] || 'logs'),
     ...snapshotsOf(sources, written),
     ignoredKeys: ignoredKeys.map((key) => ({ key, reason: reasonWithoutEffect(key) })),
   };

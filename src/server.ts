@@ -20,6 +20,7 @@ import { useCors } from './cors.js';
 import { GrpcListeners } from './grpc-listeners.js';
 import { checkAddress, closeListener, listen } from './listener.js';
 import { LogFiles } from './log-files/log-files.js';
+import { MetricsFiles } from './log-files/metrics-files.js';
 import { OpenApiDocument } from './openapi-document.js';
 import { restoreSnapshot } from './snapshots/model-snapshot.js';
 import { Snapshots } from './snapshots/snapshots.js';
@@ -65,18 +66,29 @@ export async function startServer(
 ): Promise<RunningServer> {
   const warn = (text: string) => void (logger && logger.warn(text, 'Server'));
   const logs = LogFiles.open(configuration.logFolder, configuration.logFormat, warn);
+  const metrics = metricsFilesOf(configuration, warn);
+  const closeFiles = () => Promise.all([logs?.close(), metrics?.close()]);
   try {
-    const server = await openServer(configuration, devices, logger, logs);
+    const log = (logger && metrics?.beside(logger)) ?? logger;
+    const server = await openServer(configuration, devices, log, logs);
     let closing: Promise<void> | undefined;
     const close = async () => {
       await server.close();
-      await logs?.close();
+      await closeFiles();
     };
     return { ...server, close: () => (closing ??= close()) };
   } catch (error) {
-    await logs?.close();
+    await closeFiles();
     throw error;
   }
+}
+
+function metricsFilesOf(
+  { logFormat, metricsMode, metricsFolder }: ServerConfiguration,
+  warn: (message: string) => void,
+): MetricsFiles | undefined {
+  const wanted = logFormat !== 'none' && metricsMode !== 'prometheus';
+  return wanted ? MetricsFiles.open(metricsFolder, warn) : undefined;
 }
 
 async function openServer(

@@ -1,8 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LogFiles } from './log-files.js';
+import { MetricsFiles } from './metrics-files.js';
 
 let folder: string;
 beforeEach(() => {
@@ -35,5 +36,43 @@ describe('the log files', () => {
     files?.access.requestFinished(REF, 'id', timings);
     await files?.close();
     expect(readFileSync(join(folder, 'access_log.log'), 'utf8')).toBe('');
+  });
+});
+
+describe('the files of metrics', () => {
+  it('have the lines of their context, and the log has all that it had before', async () => {
+    const files = MetricsFiles.open(folder, unexpected);
+    const logged: unknown[][] = [];
+    const tell =
+      (level: string) =>
+      (...of: unknown[]) =>
+        void logged.push([level, ...of]);
+    const next = { log: tell('log'), warn: tell('warn'), error: tell('error'), fatal: tell('fatal') };
+    const logger = files?.beside(next);
+    const all = [
+      ['log', 'a.Count:1', 'TS_METRICS'],
+      ['log', 'b.ms:1\u001b[31m', 'MODEL_METRICS'],
+      ['log', 'Model server started.', 'Server'],
+      ['warn', 'c', 'TS_METRICS'],
+      ['error', 'd', 'stack', 'Server'],
+      ['fatal', 'e', 'Server'],
+    ] as const;
+    for (const [level, ...of] of all) logger?.[level]?.(...(of as readonly unknown[] as [unknown]));
+    logger?.debug?.('a logger need not have it');
+    await files?.close();
+    expect(logged).toEqual(all);
+    const text = (name: string) => readFileSync(join(folder, name), 'utf8');
+    expect(text('ts_metrics.log')).toMatch(/^\S{23} - a\.Count:1\n$/);
+    expect(text('model_metrics.log')).toMatch(/^\S{23} - b\.ms:1\\u001b\[31m\n$/);
+  });
+
+  it('are done without, with a warning, where they cannot be written', () => {
+    const file = join(folder, 'file');
+    writeFileSync(file, '');
+    const warnings: string[] = [];
+    expect(MetricsFiles.open(file, (message) => warnings.push(message))).toBeUndefined();
+    expect(warnings).toEqual([
+      expect.stringMatching(/^There are no files of metrics: .* METRICS_LOCATION, or set log_format=none\.$/),
+    ]);
   });
 });

@@ -324,6 +324,50 @@ describe('the model log', () => {
   });
 });
 
+describe('the files of metrics', () => {
+  it.each([
+    ['log', 'json'],
+    ['legacy', 'torchserve'],
+  ])('have the lines of the mode %s as TorchServe writes them', async (mode, format) => {
+    await folder.pack('mlp');
+    const logged: unknown[] = [];
+    const logger: LoggerService = {
+      log: (line: unknown) => void logged.push(line),
+      warn: () => {},
+      error: () => {},
+    };
+    const server = await folder.start({ metrics_mode: mode, log_format: format }, logger);
+    const port = portOf(server, 'inference');
+    await readiness(`http://127.0.0.1:${port}`, ['mlp']);
+    await webRequest({ port, method: 'POST', path: '/v2/models/mlp/infer' }, TENSOR);
+    await folder.closeAll();
+    const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}`;
+    const lines = log('ts_metrics.log').trimEnd().split('\n');
+    for (const line of lines)
+      expect(line).toMatch(
+        new RegExp(String.raw`^${time} - \w+\.\w+:[\d.E-]+\|#\w+:.*\|#hostname:\S+,timestamp:\d+$`),
+      );
+    expect(lines).toContainEqual(expect.stringMatching(/ - Requests2XX\.Count:1\.0\|#Level:Host\|/));
+    expect(log('model_metrics.log')).toMatch(
+      new RegExp(
+        String.raw`^${time} - HandlerTime\.ms:[\d.]+\|#ModelName:mlp,Level:Model\|#hostname:\S+,requestID:null,timestamp:\d+\n`,
+      ),
+    );
+    // They stay in the server's log.
+    expect(logged).toContain(lines[0]?.slice('2026-11-22T16:32:50,717 - '.length));
+  });
+
+  it.each<Record<string, string>>([
+    { metrics_mode: 'prometheus' },
+    { metrics_mode: 'log', log_format: 'none' },
+  ])('are not there with %o', async (settings) => {
+    const server = await folder.start(settings, { log() {}, warn() {}, error() {} });
+    await webRequest({ port: portOf(server, 'inference'), path: '/ping' });
+    await folder.closeAll();
+    expect(existsSync(join(folder.path, 'logs/ts_metrics.log'))).toBe(false);
+  });
+});
+
 describe('marline serve', () => {
   const serve = (args: readonly string[], env: Record<string, string> = {}) =>
     new MarlineProcess(['serve', '--model-store', 'store', '--ncs', ...args], {
@@ -331,10 +375,12 @@ describe('marline serve', () => {
       env: { ...FREE_PORTS, ...env },
     });
 
-  it('writes its log files where LOG_LOCATION says, and says that --log-config has no effect', async () => {
+  it('writes its log files where LOG_LOCATION and METRICS_LOCATION say, and says that --log-config has no effect', async () => {
     writeFileSync(join(folder.path, 'log4j2.xml'), '<Configuration/>');
     const server = await serve(['--log-config', 'log4j2.xml'], {
       LOG_LOCATION: 'elsewhere',
+      METRICS_LOCATION: 'metrics',
+      MARLINE_METRICS_MODE: 'log',
       MARLINE_LOG_FORMAT: 'torchserve',
     }).started();
     expect(server.output).toContain(
@@ -347,6 +393,9 @@ describe('marline serve', () => {
       '"GET /ping HTTP/1.1" 200',
     );
     expect(statSync(join(folder.path, 'elsewhere/model_log.log')).size).toBe(0);
+    expect(readFileSync(join(folder.path, 'metrics/ts_metrics.log'), 'utf8')).toContain(
+      'Requests2XX.Count:1.0',
+    );
     expect(existsSync(join(folder.path, 'logs'))).toBe(false);
   });
 
