@@ -26,16 +26,29 @@ describe.each(['thread', 'process'] as const)('what the code of a %s prints', (k
     expect(workers.logs.slice(4)).toEqual(['log last words']);
   });
 
-  it('is told, as far as anybody reads, also of a worker that dies', async () => {
+  it('is told to nobody who does not ask for it', async () => {
+    const { worker } = await workers.start(kind);
+    await ask(worker, 'print one');
+    await worker.stop();
+    expect(workers.logs).toEqual([]);
+  });
+
+  it('is told or counted to its last word, also when it is much', async () => {
     const { worker } = await workers.start(kind, {}, { takesOutput });
-    await ask(worker, ...Array.from({ length: 300 }, (_, index) => `print ${index}`), 'exit 3');
-    await expect.poll(() => workers.exits).toHaveLength(1);
-    const told = workers.logs.filter((line) => /said|warned/.test(line));
-    expect(told.length).toBeGreaterThanOrEqual(200);
+    await ask(worker, ...Array.from({ length: 300 }, (_, index) => `print ${index}`));
+    await worker.stop();
     const left = /^warn printed (\d+) lines more than are passed on in a second$/;
+    const told = workers.logs.filter((line) => !left.test(line));
     const leftOut = workers.logs.reduce((sum, line) => sum + Number(left.exec(line)?.[1] ?? 0), 0);
     // Its last words have no end of line, and are a line all the same.
-    expect(workers.logs.filter((line) => !left.test(line)).length + leftOut).toBe(601);
+    expect(told.length + leftOut).toBe(601);
+  });
+
+  it('is told of a worker that dies', async () => {
+    const { worker } = await workers.start(kind, {}, { takesOutput });
+    await ask(worker, 'print one', 'exit 3');
+    await expect.poll(() => workers.exits).toHaveLength(1);
+    expect(workers.logs.toSorted()).toEqual(['log last words', 'log said one', 'warn warned of one']);
   });
 });
 

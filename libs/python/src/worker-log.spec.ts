@@ -2,13 +2,11 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { ManualClock, type HandlerMetric } from '#libs/common';
 import { WorkerLog } from './worker-log.js';
 
-let clock: ManualClock;
 let log: WorkerLog;
 let logged: string[];
 let metrics: HandlerMetric[];
 
 beforeEach(() => {
-  clock = new ManualClock();
   logged = [];
   metrics = [];
   log = new WorkerLog(
@@ -17,7 +15,7 @@ beforeEach(() => {
       metric: (metric) => metrics.push(metric),
       log: (level, text) => logged.push(`${level} ${text}`),
     },
-    clock,
+    new ManualClock(),
   );
 });
 
@@ -58,16 +56,5 @@ describe('what a worker prints', () => {
   ])('is logged when it is marked as a metric and is none: %s', (line) => {
     log.line('stdout', line);
     expect([metrics, logged]).toEqual([[], [`log ${line}`]]);
-  });
-
-  it('is left out above 200 lines a second, and told how much of it', () => {
-    for (let line = 0; line < 1000; line += 1) log.line('stdout', `line ${line}`);
-    expect(logged).toHaveLength(200);
-    clock.advance(1000);
-    log.line('stdout', 'later');
-    expect(logged.slice(200)).toEqual([
-      'warn printed 800 lines more than are passed on in a second',
-      'log later',
-    ]);
   });
 });
