@@ -30,6 +30,7 @@ const WAYS: readonly Way[] = [
   { name: 'batches of 1', workers: 1, config: { batchSize: 1 } },
   { name: 'up to 8', workers: 1, config: { batchSize: 8, maxBatchDelay: 5 } },
   { name: 'up to 32', workers: 1, config: { batchSize: 32, maxBatchDelay: 5 } },
+  { name: 'up to 64', workers: 1, config: { batchSize: 64, maxBatchDelay: 5 } },
   { name: 'up to 64, adaptive', workers: 1, config: { batchSize: 64 }, batching: 'adaptive' },
   { name: 'up to 64, adaptive, 2 workers', workers: 2, config: { batchSize: 64 }, batching: 'adaptive' },
   { name: 'up to 64, adaptive, 4 workers', workers: 4, config: { batchSize: 64 }, batching: 'adaptive' },
