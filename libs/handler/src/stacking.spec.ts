@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { tensor } from '#libs/common';
-import { isStackable, split, stack, stackingKey } from './stacking.js';
+import { isStackable, split, stack, stackRows, stackingKey } from './stacking.js';
+import { TensorArena } from './tensor-arena.js';
 
 const floats = (rows: number, ...values: number[]) =>
   tensor('float32', Float32Array.from(values), [rows, values.length / rows]);
@@ -14,6 +15,25 @@ describe('stacking', () => {
     const stacked = stack(items);
     expect(stacked).toEqual({ x: floats(3, 1, 2, 3, 4, 5, 6), s: tensor('string', ['a', 'b', 'c'], [3]) });
     expect(split(stacked, [1, 2])).toEqual(items);
+  });
+
+  it('uses the memory of a large batch again, for each input its own', () => {
+    const arena = new TensorArena();
+    const width = 200_000;
+    const inputs = ['x', 'y'].map((name) => ({ name, dtype: 'float32' as const, shape: ['batch', width] }));
+    const row = (number: number) => tensor('float32', new Float32Array(width).fill(number), [1, width]);
+    const stacked = (...numbers: number[]) => {
+      const items = numbers.map((number) => ({ x: row(number), y: row(-number) }));
+      return Object.values(stackRows(items, inputs, arena)).map(({ data }) => data as Float32Array);
+    };
+    const before = stacked(1, 2, 3);
+    const after = stacked(4, 5);
+    expect(after.map((data) => [data.length, data[0], data[width], data.at(-1)])).toEqual([
+      [2 * width, 4, 5, 5],
+      [2 * width, -4, -5, -5],
+    ]);
+    expect(after.map(({ buffer }, at) => buffer === before[at]?.buffer)).toEqual([true, true]);
+    expect(after[0]?.buffer).not.toBe(after[1]?.buffer);
   });
 
   it('gives every part a buffer of its own', () => {

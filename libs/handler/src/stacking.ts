@@ -37,7 +37,7 @@ export function sharesRun(a: Tensors, b: Tensors, inputs: readonly TensorMetadat
 
 /**
  * Joins the tensors of items that {@link sharesRun} along their first dimension.
- * @param arena memory for what has to be copied; what lies side by side in it already is not
+ * @param arena memory for what has to be copied, good until the next batch is stacked; what lies side by side in it already is not copied
  */
 export function stackRows(
   items: readonly Tensors[],
@@ -49,7 +49,7 @@ export function stackRows(
       name,
       concat(
         items.map((item) => item[name] as Tensor),
-        arena,
+        (dtype, count) => arena?.takeBatch(name, dtype, count),
       ),
     ]),
   );
@@ -111,7 +111,10 @@ export function split(outputs: Tensors, rows: readonly number[]): Tensors[] {
   });
 }
 
-function concat(parts: readonly Tensor[], arena?: TensorArena): Tensor {
+function concat(
+  parts: readonly Tensor[],
+  memory?: (dtype: Exclude<DType, 'string'>, count: number) => NumericArray | undefined,
+): Tensor {
   const [first] = parts;
   if (first === undefined) throw new RangeError('Nothing to stack.');
   const { dtype } = first;
@@ -122,7 +125,7 @@ function concat(parts: readonly Tensor[], arena?: TensorArena): Tensor {
   const count = elementCount(shape);
   const joined = sideBySide(dtype, parts, count);
   if (joined !== undefined) return { dtype, shape, data: joined };
-  const data = arena?.take(dtype, count) ?? new (arrayTypeOf(dtype))(count);
+  const data = memory?.(dtype, count) ?? new (arrayTypeOf(dtype))(count);
   let offset = 0;
   for (const part of parts) {
     data.set(part.data as never, offset);

@@ -5,6 +5,8 @@ type NumericArray = Exclude<TensorData, string[]>;
 
 const SMALLEST_BYTES = 64 * 1024;
 const LARGEST_BYTES = 1024 * 1024;
+/** Largest batch whose memory is kept. */
+const LARGEST_BATCH_BYTES = 64 * 1024 * 1024;
 
 /**
  * Memory for the input tensors of one run, used again for the next. Small typed arrays of their own cost more to make than to
@@ -15,6 +17,8 @@ const LARGEST_BYTES = 1024 * 1024;
 export class TensorArena {
   #memory = new ArrayBuffer(SMALLEST_BYTES);
   #used = 0;
+  /** Memory of large batches, by the name of the input. */
+  readonly #batches = new Map<string, ArrayBuffer>();
 
   /** Makes all memory free again; nobody may look at earlier arrays any more. */
   reset(): void {
@@ -36,6 +40,22 @@ export class TensorArena {
     this.#memory = new ArrayBuffer(Math.max(2 * this.#memory.byteLength, 2 ** Math.ceil(Math.log2(end))));
     this.#used = count * width;
     return new type(this.#memory, 0, count);
+  }
+
+  /**
+   * An array of `count` elements for the rows of a whole batch. Up to 64 MiB it is the same memory each time: to touch fresh memory can
+   * take longer than the run. A large one is good until the next call for the same input.
+   */
+  takeBatch(input: string, dtype: NumericDType, count: number): NumericArray {
+    const type = arrayTypeOf(dtype);
+    const bytes = count * type.BYTES_PER_ELEMENT;
+    if (bytes <= LARGEST_BYTES || bytes > LARGEST_BATCH_BYTES) return this.take(dtype, count);
+    let memory = this.#batches.get(input);
+    if (memory === undefined || memory.byteLength < bytes) {
+      memory = new ArrayBuffer(bytes);
+      this.#batches.set(input, memory);
+    }
+    return new type(memory, 0, count);
   }
 
   /** How much is in use: what {@link rollBack} takes. */
