@@ -10,7 +10,10 @@ const value = (name: string, rows: number | string): TensorMetadata => ({
 });
 
 /** A session that doubles its input and needs `changeMs` more when the number of rows changes, by a clock of its own. */
-function session(changeMs: number, { outputRows = 'batch' }: { outputRows?: number | string } = {}) {
+function session(
+  changeMs: number | ((rows: number) => number),
+  { outputRows = 'batch' }: { outputRows?: number | string } = {},
+) {
   const ran: number[] = [];
   let now = 0;
   return {
@@ -21,7 +24,7 @@ function session(changeMs: number, { outputRows = 'batch' }: { outputRows?: numb
     run({ x }: Tensors): Tensors {
       const { shape, data } = x as Tensor;
       const rows = shape[0] ?? 0;
-      now += 1 + (rows === ran.at(-1) ? 0 : changeMs);
+      now += 1 + (rows === ran.at(-1) ? 0 : typeof changeMs === 'number' ? changeMs : changeMs(rows));
       ran.push(rows);
       const doubled = Float32Array.from(data as Float32Array, (number) => 2 * number);
       return { y: { dtype: 'float32', shape: shape.slice(), data: doubled } };
@@ -34,7 +37,7 @@ function batch(rows: number): Tensors {
   return { x: { dtype: 'float32', shape: [rows, WIDTH], data } };
 }
 
-function learned(changeMs: number, most = 16, options = {}) {
+function learned(changeMs: Parameters<typeof session>[0], most = 16, options = {}) {
   const fake = session(changeMs, options);
   const rows = new SteadyRows(fake, most, fake.clock);
   rows.learn(batch(1));
@@ -56,7 +59,7 @@ describe('SteadyRows', () => {
   });
 
   it('leaves batches alone where a change costs little', () => {
-    const { fake, rows } = learned(2);
+    const { fake, rows } = learned(3);
     for (const count of [1, 3, 2]) rows.run(batch(count));
     expect(fake.ran).toEqual([1, 3, 2]);
   });
@@ -75,6 +78,16 @@ describe('SteadyRows', () => {
     // A run takes a millisecond, of which seven eighths are wasted on average.
     expect(fake.ran.lastIndexOf(16)).toBeGreaterThan(300);
     expect(fake.ran.lastIndexOf(16)).toBeLessThan(400);
+  });
+
+  it('goes by the change to the many rows, which takes longer than the one that it learned from', () => {
+    const { fake, rows } = learned((count) => 8 * count);
+    rows.run(batch(16));
+    for (let run = 0; run < 2000; run++) rows.run(batch(1));
+    // 8 ms to one row, 128 ms to 16; fifteen sixteenths of each run's millisecond are wasted.
+    expect(fake.ran.lastIndexOf(16)).toBeGreaterThan(130);
+    expect(fake.ran.lastIndexOf(16)).toBeLessThan(145);
+    expect(fake.ran.at(-1)).toBe(1);
   });
 
   it('does not make them smaller while some have use for their size', () => {

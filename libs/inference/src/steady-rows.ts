@@ -2,7 +2,7 @@ import { arrayTypeOf, type Tensor, type TensorMetadata, type Tensors } from '#li
 import type { OnnxSession } from './onnx-session.js';
 
 /** A change that costs less than this, or less than so many times a run, is nothing to avoid. */
-const COSTLY_MS = 10;
+const COSTLY_MS = 2;
 const COSTLY_RUNS = 5;
 
 type Numbers = Exclude<Tensor['data'], string[]>;
@@ -16,7 +16,7 @@ type Numbers = Exclude<Tensor['data'], string[]>;
 export class SteadyRows {
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
-  /** Milliseconds that a change takes; 0: it need not be avoided. */
+  /** Milliseconds that the last change took, because changes to many rows take longer; 0: changes need not be avoided. */
   #changeMs = 0;
   /** What runs have now. */
   #rows = 1;
@@ -71,11 +71,12 @@ export class SteadyRows {
       this.#peak = Math.max(this.#peak, given);
       if (this.#wastedMs > this.#changeMs) this.#setRows(this.#rounded(this.#peak));
     }
-    if (this.#rows === given) return this.session.run(inputs);
     const start = this.now();
-    const outputs = this.session.run(this.#fill(inputs, given, this.#rows));
-    if (given <= this.#rows / 2 && this.#rows === before)
-      this.#wastedMs += (this.now() - start) * (1 - given / this.#rows);
+    const outputs = this.session.run(given === this.#rows ? inputs : this.#fill(inputs, given, this.#rows));
+    const tookMs = this.now() - start;
+    if (this.#rows !== before) this.#changeMs = tookMs;
+    else if (given <= this.#rows / 2) this.#wastedMs += tookMs * (1 - given / this.#rows);
+    if (given === this.#rows) return outputs;
     if (rowsOf(outputs) === this.#rows) return firstRows(outputs, given);
     // It has no row for each row of its inputs after all.
     this.#changeMs = 0;
