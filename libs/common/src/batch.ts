@@ -93,7 +93,7 @@ export interface BatchSink {
   error(id: string, error: MarlineError): void;
   /**
    * The worker spent `durationMs` on a group of `items` of this batch, decoding and encoding included.
-   * @param hooks what of it was not the model; unknown of Python workers
+   * @param hooks what of it was not the model; unknown of Python workers, and of handlers that have `handle`
    */
   ran(items: number, durationMs: number, hooks?: HookTimings): void;
 }

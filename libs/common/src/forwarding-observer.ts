@@ -52,7 +52,7 @@ export abstract class ForwardingObserver extends InferenceObserver {
     this.next.batchRan(ref, timings);
   }
 
-  override hooksRan(ref: ModelRef, durationMs: number, timings: HookTimings): void {
+  override hooksRan(ref: ModelRef, durationMs: number, timings?: HookTimings): void {
     this.next.hooksRan(ref, durationMs, timings);
   }
 

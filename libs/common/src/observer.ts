@@ -89,8 +89,11 @@ export abstract class InferenceObserver {
   runWasted(_ref: ModelRef, _requestId: string): void {}
   /** A worker ended a run. */
   batchRan(_ref: ModelRef, _timings: RunTimings): void {}
-  /** The hooks of a JavaScript handler, built-in ones included, were done with a batch, or one request, after `durationMs`. */
-  hooksRan(_ref: ModelRef, _durationMs: number, _timings: HookTimings): void {}
+  /**
+   * The hooks of a JavaScript handler, built-in ones included, were done with a batch, or one request, after `durationMs`.
+   * @param timings left out when `handle` did it all
+   */
+  hooksRan(_ref: ModelRef, _durationMs: number, _timings?: HookTimings): void {}
   workerChanged(_ref: ModelRef, _workerId: number, _state: string, _error?: MarlineError): void {}
   workerLogged(_ref: ModelRef, _workerId: number, _level: 'log' | 'warn' | 'error', _text: string): void {}
   handlerMetric(_ref: ModelRef, _metric: HandlerMetric): void {}

@@ -116,7 +116,7 @@ export class HandlerRunner {
     this.#model.begin();
     const tell = () => {
       const { durationMs, hooks } = this.#model.end();
-      sink.ran(items.length, durationMs, hooks);
+      sink.ran(items.length, durationMs, this.#isHandled(items) ? undefined : hooks);
     };
     const running = items.every((item) => this.#isForLane(item.input))
       ? this.#tensorLane().run(items, sink)
@@ -124,6 +124,11 @@ export class HandlerRunner {
     if (running !== undefined) return running.then(tell);
     tell();
     return undefined;
+  }
+
+  /** True when the handler's `handle` has a part in it, so that nobody knows what it did when. */
+  #isHandled(items: readonly HandlerItem[]): boolean {
+    return this.#handler?.handle !== undefined && !items.every(({ input }) => isForModel(input));
   }
 
   async #runMixed(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
@@ -334,6 +339,11 @@ export class HandlerRunner {
     if (isMarlineError(error)) this.#ours.add(error);
     return error;
   }
+}
+
+/** True for tensors, which `handle` does not get. */
+function isForModel({ kind }: HandlerItem['input']): boolean {
+  return kind === 'tensors' || kind === 'protocol';
 }
 
 /** The output of an item that was tensors. */

@@ -263,7 +263,7 @@ class BatchAnswers implements BatchSink {
     const sinceStartMs = clock.now() - this.#startedAt;
     this.#ranMs += durationMs;
     observer.batchRan(ref, { items, durationMs, handOverMs: Math.max(0, sinceStartMs - this.#ranMs) });
-    if (hooks !== undefined && tellsHooks) observer.hooksRan(ref, durationMs, hooks);
+    if (tellsHooks) observer.hooksRan(ref, durationMs, hooks);
   }
 
   chunk(id: string, chunk: ItemResult): Promise<void> {

@@ -9,11 +9,10 @@ import {
 } from '#libs/common';
 import type { Channel } from './channel.js';
 import { PacketWriter } from './packet.js';
-import { EVENT, FROM_WORKER, LOG_LEVELS, type LogLevel } from './protocol.js';
+import { EVENT, FROM_WORKER, LOG_LEVELS, UNKNOWN_MS, type LogLevel } from './protocol.js';
 import { writeError, writeMetric, writeResult } from './result-codec.js';
 
 const NONE: readonly BatchItem[] = [];
-const NO_HOOKS: HookTimings = { preMs: 0, postMs: 0 };
 
 /** An item whose answer is not complete. */
 const OPEN = 0;
@@ -77,8 +76,14 @@ export class Outbox implements BatchSink {
     if (index >= 0 && this.#states[index] !== SETTLED) this.#fail(index, error);
   }
 
-  ran(items: number, durationMs: number, { preMs, postMs }: HookTimings = NO_HOOKS): void {
-    this.#open().values.push(EVENT.ran, items, durationMs, preMs, postMs);
+  ran(items: number, durationMs: number, hooks?: HookTimings): void {
+    this.#open().values.push(
+      EVENT.ran,
+      items,
+      durationMs,
+      hooks?.preMs ?? UNKNOWN_MS,
+      hooks?.postMs ?? UNKNOWN_MS,
+    );
   }
 
   metric(metric: HandlerMetric): void {

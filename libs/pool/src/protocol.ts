@@ -35,7 +35,7 @@ export const EVENT = {
   result: 21,
   /** Number of the item, error. */
   error: 22,
-  /** Items, milliseconds, those before the model, those after it. */
+  /** Items, milliseconds, those before the model, those after it; {@link UNKNOWN_MS} for both where nobody knows. */
   ran: 23,
   metric: 24,
   /** Index in {@link LOG_LEVELS}, text. */
@@ -43,6 +43,8 @@ export const EVENT = {
   /** Every item is settled, the worker is free: number of input buffers that come back, each as its bytes. */
   done: 26,
 } as const;
+
+export const UNKNOWN_MS = -1;
 
 export const LOG_LEVELS = ['log', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];

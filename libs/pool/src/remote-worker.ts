@@ -8,7 +8,7 @@ import {
 } from '#libs/common';
 import { PacketWriter, type PacketReader } from './packet.js';
 import type { PoolWorker, StartOutcome, WorkerEvents, WorkerState } from './pool-worker.js';
-import { EVENT, FROM_WORKER, LOG_LEVELS, TO_WORKER, isPermanent } from './protocol.js';
+import { EVENT, FROM_WORKER, LOG_LEVELS, TO_WORKER, UNKNOWN_MS, isPermanent } from './protocol.js';
 import { readError, readMetric, readResult } from './result-codec.js';
 import { RunningBatch, takeBack } from './running-batch.js';
 import type { Vessel, VesselEvents } from './vessel.js';
@@ -183,7 +183,7 @@ export class RemoteWorker<Model, Info> implements PoolWorker<Model, Info> {
         const durationMs = packet.number();
         const preMs = packet.number();
         const postMs = packet.number();
-        batch?.ran(items, durationMs, { preMs, postMs });
+        batch?.ran(items, durationMs, preMs === UNKNOWN_MS ? undefined : { preMs, postMs });
         break;
       }
       case EVENT.metric:

@@ -87,11 +87,14 @@ export class MeteringObserver extends ForwardingObserver {
     super.batchRan(ref, timings);
   }
 
-  override hooksRan(ref: ModelRef, durationMs: number, timings: HookTimings): void {
+  override hooksRan(ref: ModelRef, durationMs: number, timings?: HookTimings): void {
     const meters = this.versions.of(ref);
-    meters?.own.preprocess.record(timings.preMs / 1000);
-    meters?.own.postprocess.record(timings.postMs / 1000);
-    meters?.handlerTime.record(durationMs);
+    if (timings !== undefined) {
+      meters?.own.preprocess.record(timings.preMs / 1000);
+      meters?.own.postprocess.record(timings.postMs / 1000);
+      // In TorchServe the metric of the base class, which a handler with a `handle` of its own passes by.
+      meters?.handlerTime.record(durationMs);
+    }
     meters?.predictionTime.record(durationMs);
     super.hooksRan(ref, durationMs, timings);
   }
