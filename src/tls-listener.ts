@@ -2,7 +2,7 @@ import type { RequestListener, Server } from 'node:http';
 import { createServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import { WITHOUT_HOST } from '#libs/inference';
+import { LISTENER } from '#libs/inference';
 
 /** Time for a client to begin a handshake, and then to end it. */
 const HANDSHAKE_MS = 10_000;
@@ -32,7 +32,7 @@ const REFUSAL = [
 export function createTlsServer(credentials: SecureContextOptions, listener: RequestListener): Server {
   const options = {
     ...credentials,
-    ...WITHOUT_HOST,
+    ...LISTENER,
     minVersion: 'TLSv1.2',
     handshakeTimeout: HANDSHAKE_MS,
   } as const;

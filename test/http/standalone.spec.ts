@@ -111,9 +111,25 @@ describe('the standalone listeners', () => {
     ['GET', '/models;x', NOT_FOUND],
     ['GET', '//models', NOT_FOUND],
     ['HEAD', '/models', [405, 'closed']],
+    ['OPTIONS', '*', NOT_FOUND],
   ])('answer %s %s as TorchServe does', async (method, path, expected) => {
     await serve();
     expect(await outcome(path, port, method)).toEqual(expected);
+  });
+
+  it('take a request line of 4 KiB and a head of 8 KiB', async () => {
+    await serve();
+    const line = (length: number) => `/ping?${'a'.repeat(length - 'GET /ping? HTTP/1.1'.length)}`;
+    expect(await outcome(line(4096))).toEqual([200]);
+    expect(await outcome(line(4097))).toEqual([400, 'BadRequestException', 'closed']);
+    for (const each of [edge.port, port]) {
+      const withHeader = (length: number) =>
+        exchange(each, `GET /nosuch HTTP/1.1\r\nHost: x\r\nX-Big: ${'b'.repeat(length)}\r\n\r\n`);
+      expect((await withHeader(8_000)).text).toMatch(/^HTTP\/1\.1 404 /);
+      expect((await withHeader(8_192)).text).toMatch(
+        /^HTTP\/1\.1 400 [^]*"message": "Invalid HTTP message\."/,
+      );
+    }
   });
 
   it.each(['/ping/', '/predictions/m/', '/predictions/m/1.0/', `/predictions/m/1.0/${'x'.repeat(300)}`])(

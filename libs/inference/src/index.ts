@@ -40,7 +40,7 @@ export {
 } from './protocol-metadata.js';
 export { TorchServeExceptionFilter, sendError } from './exception.filter.js';
 export { sendModelReadiness } from './model-readiness.js';
-export { Plane, WITHOUT_HOST, planeTag, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
+export { Plane, LISTENER, planeTag, planesOf, servePlanes, usePlanes, type PlaneName } from './plane.js';
 export { RawTarget } from './raw-target.js';
 export { assertEscapes } from './percent-escapes.js';
 export { RawBody, installRawBody, readRawBody } from './raw-body.js';

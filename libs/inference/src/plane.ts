@@ -7,8 +7,13 @@ import { markRoute, routeMarks } from './route-marks.js';
 export type PlaneName = 'inference' | 'management' | 'metrics';
 
 const CONSTRAINT = 'plane';
-/** Nothing here asks for a Host header, and load balancers were configured to ask for `/ping` without one. */
-export const WITHOUT_HOST = { requireHostHeader: false } as const;
+/** What Node's HTTP servers are told so that they listen as TorchServe's. */
+export const LISTENER = {
+  // Load balancers were configured to ask for `/ping` without one.
+  requireHostHeader: false,
+  /** Of the head of a request, in bytes. */
+  maxHeaderSize: 8 * 1024,
+} as const;
 const planesOfListener = new WeakMap<FastifyInstance, readonly PlaneName[]>();
 const planesOfRequest = new WeakMap<IncomingMessage, readonly PlaneName[]>();
 
@@ -72,7 +77,7 @@ export function servePlanes(
 }
 
 function createHttpServer(listener: RequestListener): Server {
-  return createServer(WITHOUT_HOST, listener);
+  return createServer(LISTENER, listener);
 }
 
 /** The planes that the listener of a request serves. */

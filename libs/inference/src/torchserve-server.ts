@@ -4,13 +4,15 @@ import type { FastifyHttpOptions, FastifyInstance, FastifyRequest, RouteOptions 
 import { MarlineError, toMarlineError } from '#libs/common';
 import { errorBody, sendError } from './exception.filter.js';
 import { assertEscapes } from './percent-escapes.js';
-import { WITHOUT_HOST, planesOf, type PlaneName } from './plane.js';
+import { LISTENER, planesOf, type PlaneName } from './plane.js';
 import { closeConnectionsOnError, errorAnswer } from './response-head.js';
 import { routeMarks } from './route-marks.js';
 
 /** Longest time that a client may take to send its request; Fastify's own default is no limit. */
 const REQUEST_TIMEOUT_MS = 300_000;
 const MAX_NAME_LENGTH = 1024;
+/** Of a request, with method and version. */
+const MAX_LINE_LENGTH = 4096;
 /** Nest has no route for an empty name; to TorchServe it means the only model, as the other route of SageMaker does. */
 const NAMELESS_INVOKE = /^\/models\/\/invoke\/?(?=$|\?)/;
 
@@ -24,7 +26,7 @@ export function torchServeServerOptions() {
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: MAX_NAME_LENGTH },
     clientErrorHandler: answerMalformedHttp,
-    http: WITHOUT_HOST,
+    http: LISTENER,
     rewriteUrl: ({ url = '' }) =>
       NAMELESS_INVOKE.test(url) ? url.replace(NAMELESS_INVOKE, '/invocations') : url,
     frameworkErrors: (_error, { raw }, reply) => sendError(reply, pathError(raw.url ?? '')),
@@ -43,8 +45,11 @@ export function useTorchServeErrors(fastify: FastifyInstance): void {
   });
   fastify.addHook('onRequest', (request, reply, done) => {
     // Node takes a request line without a version as one of HTTP/0.9.
-    if (request.raw.httpVersionMajor === 0) return sendError(reply, invalidHttp());
+    if (request.raw.httpVersionMajor === 0 || lineLength(request) > MAX_LINE_LENGTH)
+      return sendError(reply, invalidHttp());
     if (isHeadOfManagement(request)) return sendError(reply, new MarlineError('METHOD_NOT_ALLOWED'));
+    // Of "OPTIONS *"; the router takes it for whatever it likes.
+    if (request.url === '*') return sendError(reply, new MarlineError('RESOURCE_NOT_FOUND'));
     if (!request.is404 && !hasEmptyParameter(request)) return done();
     const planes = planesOf(request);
     const path = request.url.split('?', 1)[0] ?? '';
@@ -84,6 +89,10 @@ function answerMalformedHttp(error: Error & { code?: string }, socket: Socket): 
 
 function invalidHttp(): MarlineError {
   return new MarlineError('BAD_REQUEST', { reason: 'Invalid HTTP message.' });
+}
+
+function lineLength({ method, originalUrl }: FastifyRequest): number {
+  return method.length + originalUrl.length + '  HTTP/1.1'.length;
 }
 
 /** Nest takes no route for a path with an empty name in it, and answers in its own shape. */
