@@ -37,6 +37,8 @@ export interface EdgeOptions {
   readonly envelope?: string;
   /** True when `m` has a handler in Python. */
   readonly runsPython?: boolean;
+  /** The file that its archive names as the model; `m.onnx` when not given. */
+  readonly serializedFile?: string;
   readonly schedule?: ScheduleRequest;
   /** A module of the host, with controllers, guards and filters of its own. */
   readonly host?: Type;
@@ -145,11 +147,13 @@ function registryOf({
   clientTimeoutInMills = 0,
   envelope = '',
   runsPython = false,
+  serializedFile = 'm.onnx',
   startup = ['m'],
 }: EdgeOptions) {
   const runtime = (version: string) => ({
     name: 'm',
     version,
+    archive: { manifest: { model: { serializedFile } } },
     settings: { clientTimeoutInMills, envelope, runsPython },
     queue: () => ({ remainingCapacity, pendingRequests: 0 }),
     refuseUnread: () => new MarlineError('QUEUE_FULL', { model: 'm' }),

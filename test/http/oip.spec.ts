@@ -120,7 +120,7 @@ describe('infer', () => {
 });
 
 describe("a model that is served by TorchServe's ways", () => {
-  const WAYS: EdgeOptions[] = [{ runsPython: true }, { envelope: 'kservev2' }];
+  const WAYS: EdgeOptions[] = [{ runsPython: true }, { envelope: 'kservev2' }, { serializedFile: 'm.bin' }];
 
   it.each(WAYS)('gives its handler the body as it is, whatever the method: %j', async (way) => {
     const requests = await serveRecorder(way);

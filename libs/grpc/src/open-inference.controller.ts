@@ -73,7 +73,7 @@ export class OpenInferenceController {
   ): Promise<ModelInferResponse> {
     const target = { model: request.model_name, version: request.model_version };
     const runtime = this.predictor.route(target, 'model_name');
-    const asksHandler = protocolAsksHandler(runtime.settings);
+    const asksHandler = protocolAsksHandler(runtime);
     const input = asksHandler ? handlerInput(request) : modelInput(request);
     const answer = await this.predictor.predict(target, runtime, input, call);
     if (answer.streaming)

@@ -1,7 +1,7 @@
 import { VERSION, type TensorMetadata } from '#libs/common';
 import { DATATYPES } from '#libs/handler';
 import type { ModelRuntime } from './model-runtime.js';
-import type { ModelSettings } from './model-settings.js';
+import { hasModelFile } from './model-file.js';
 
 /** What this server is, in the open inference protocol, and what of the protocol's extensions it has. */
 export const PROTOCOL_SERVER = { name: 'Marline', version: VERSION, extensions: ['binary_tensor_data'] };
@@ -9,12 +9,9 @@ export const PROTOCOL_SERVER = { name: 'Marline', version: VERSION, extensions: 
 /** TorchServe's service envelope for this protocol: a handler in it gets what stands in the request. */
 export const PROTOCOL_ENVELOPE = 'kservev2';
 
-/** Whether the protocol asks the handler of a model and not the model: one in Python has no model that could be given tensors. */
-export function protocolAsksHandler({
-  envelope,
-  runsPython,
-}: Pick<ModelSettings, 'envelope' | 'runsPython'>): boolean {
-  return runsPython || envelope === PROTOCOL_ENVELOPE;
+/** Whether the protocol asks the handler of a model and not the model: where there is none that could be given tensors. */
+export function protocolAsksHandler({ settings, archive }: ModelRuntime): boolean {
+  return settings.runsPython || settings.envelope === PROTOCOL_ENVELOPE || !hasModelFile(archive);
 }
 
 /** A dimension that may have any length, in the protocol. */

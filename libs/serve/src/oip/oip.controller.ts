@@ -44,7 +44,7 @@ export class OipController {
   ) {}
 
   /**
-   * Answers with the tensors that the model makes of those in the body. A handler in Python, which has no model that could be given tensors,
+   * Answers with the tensors that the model makes of those in the body. A handler without one that could be given tensors, as in Python,
    * gets the body instead, and a handler in TorchServe's envelope for this protocol what is in it, both by whatever method they are asked.
    */
   @DocumentedAs('post', docs.INFER)
@@ -55,7 +55,7 @@ export class OipController {
     // Where handlers are behind the envelope unless they say otherwise, a model that is not there counts as one of them.
     expectTorchServeErrors(request, this.registry.serviceEnvelope === PROTOCOL_ENVELOPE);
     const runtime = this.registry.route(model, version, request.raw.rawHeaders);
-    const asksHandler = protocolAsksHandler(runtime.settings);
+    const asksHandler = protocolAsksHandler(runtime);
     expectTorchServeErrors(request, asksHandler);
     if (!asksHandler && request.method !== 'POST') throw new MarlineError('METHOD_NOT_ALLOWED');
     const target: PredictionTarget = asksHandler
