@@ -151,7 +151,12 @@ describe('archives that TorchServe refuses', () => {
       500,
       /^Failed to save model: zipslip\.mar\. The entry "\.\.\/evil\.txt" points outside/,
     ],
-    ['wf_seq.war', 'ARCHIVE_INVALID', 400, 'It is a workflow archive, not a model archive.'],
+    [
+      'wf_seq.war',
+      'ARCHIVE_UNSAFE',
+      500,
+      'Failed to save model: wf_seq.war. It is a workflow archive, not a',
+    ],
     ['nosuch.mar', 'ARCHIVE_NOT_FOUND', 404, 'Model not found at: nosuch.mar'],
     ['', 'ARCHIVE_URL_REFUSED', 404, 'empty url'],
     [

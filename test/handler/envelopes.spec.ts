@@ -93,23 +93,25 @@ describe('the envelope kserve', () => {
   });
 
   it.each([
-    ['no instances', jsonItem('a', { foo: 1 })],
-    ['no list', jsonItem('a', { instances: 'abc' })],
-    ['an empty list', jsonItem('a', { instances: [] })],
-    ['a list in its place', jsonItem('a', [1, 2])],
-    ['null', jsonItem('a', null)],
-    ['text', bodyItem('a', 'text/plain', Buffer.from('hello'))],
-    ['broken JSON', bodyItem('a', 'application/json', Buffer.from('{bad'))],
-    ['nothing', bytes('')],
-    ['bytes that are no text', bodyItem('a', '', Uint8Array.of(0xff))],
-  ])('refuses %s, and serves the rest of the batch', async (_what, bad) => {
+    ['no instances', jsonItem('a', { foo: 1 }), 'INVALID_OUTPUT'],
+    ['no list', jsonItem('a', { instances: 'abc' }), 'INVALID_OUTPUT'],
+    ['an empty list', jsonItem('a', { instances: [] }), 'BATCH_LENGTH_MISMATCH'],
+    ['a list in its place', jsonItem('a', [1, 2]), 'PREDICTION_FAILED'],
+    ['null', jsonItem('a', null), 'PREDICTION_FAILED'],
+    ['text', bodyItem('a', 'text/plain', Buffer.from('hello')), 'PREDICTION_FAILED'],
+    ['broken JSON', bodyItem('a', 'application/json', Buffer.from('{bad')), 'PREDICTION_FAILED'],
+    ['nothing', bytes(''), 'PREDICTION_FAILED'],
+    ['bytes that are no text', bodyItem('a', '', Uint8Array.of(0xff)), 'PREDICTION_FAILED'],
+  ])('refuses %s, and serves the rest of the batch', async (_what, bad, code) => {
     const good = jsonItem('good', { instances: [[1, 2]] });
     for (const handler of [new Pair(), new Batch()]) {
       const sink = await runBatch(handler, [bad, good], { setup: within('kserve') });
       expect(sink.errors.get('a')).toMatchObject({
-        code: 'INVALID_INPUT',
-        message:
-          'The service envelope kserve takes { "instances": [ … ] } with one instance at least, as JSON.',
+        code,
+        details: {
+          cause:
+            'The service envelope kserve takes { "instances": [ … ] } with one instance at least, as JSON.',
+        },
       });
       expect(sink.results.has('good')).toBe(true);
     }
@@ -212,7 +214,7 @@ describe('the envelope json', () => {
 
   it('refuses what is no JSON by its content type', async () => {
     expect(await ask('json', new Mirror(), bytes('{"instances":[1]}'))).toEqual([
-      'The service envelope json takes { "instances": [ … ] } with one instance at least, as JSON.',
+      'Prediction failed: The service envelope json takes { "instances": [ … ] } with one instance at least, as JSON.',
     ]);
   });
 });

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ModelStore, type ArchiveLimits } from '#libs/archive';
 import { packFixture } from '../support/serve-app.js';
@@ -62,6 +62,20 @@ describe('an archive from elsewhere', () => {
       await expect(store(allowed).open(`http://${at}/a.mar`)).rejects.toMatchObject({
         code: 'ARCHIVE_URL_REFUSED',
       });
+    expect(asked).toEqual([]);
+  });
+
+  it('is not fetched under the name of a file of the store', async () => {
+    const at = await sending();
+    await writeFile(join(folder, 'a.mar'), archive);
+    for (const url of [`http://${at}/a.mar`, `http://${at}/sub/a%2Emar?key=1`, `file://${folder}/a.mar`])
+      await expect(store([`http://${at}/.*`, 'file:///.*']).open(url)).rejects.toMatchObject({
+        code: 'ARCHIVE_EXISTS',
+        status: 500,
+        torchServeMessage: 'Model file already exists a.mar',
+      });
+    // Who may not fetch it is not told what there is.
+    await expect(store([]).open(`http://${at}/a.mar`)).rejects.toMatchObject({ code: 'ARCHIVE_URL_REFUSED' });
     expect(asked).toEqual([]);
   });
 
@@ -159,19 +173,22 @@ describe('an archive from elsewhere', () => {
   });
 
   it('is a file of this machine only where that is allowed, and never trusted by a wild card', async () => {
-    const url = `file://${join(folder, 'mlp.mar')}`;
+    const elsewhere = join(folder, 'elsewhere');
+    await mkdir(elsewhere);
+    await cp(join(folder, 'mlp.mar'), join(elsewhere, 'other.mar'));
+    const url = `file://${elsewhere}/other.mar`;
     await expect(store(['https://.*']).open(url)).rejects.toMatchObject({ code: 'ARCHIVE_URL_REFUSED' });
     for (const [entry, trusted] of [
-      [`file://${folder}/.*`, true],
+      [`file://${elsewhere}/.*`, true],
       ['file://.*', false],
     ] as const) {
       const opened = await store([entry]).open(url);
       expect(opened.trusted).toBe(trusted);
       await opened.release();
     }
-    await expect(store(['file://.*']).open(`file://${folder}`)).rejects.toMatchObject({
+    await expect(store(['file://.*']).open(`file://${dirname(folder)}`)).rejects.toMatchObject({
       code: 'ARCHIVE_DOWNLOAD_FAILED',
     });
-    expect(await readFile(join(folder, 'mlp.mar'))).toEqual(archive);
+    expect(await readFile(join(elsewhere, 'other.mar'))).toEqual(archive);
   });
 });

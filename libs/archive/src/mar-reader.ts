@@ -89,14 +89,14 @@ export async function unpackArchive(
 
 /**
  * The manifest of an unpacked archive; {@link EMPTY_MANIFEST} when it has none.
- * @throws MarlineError `ARCHIVE_INVALID` when it cannot be parsed, or belongs to a workflow
+ * @throws MarlineError `ARCHIVE_INVALID` when it cannot be parsed, `ARCHIVE_UNSAFE` when it belongs to a workflow
  */
 export async function readManifest(dir: string): Promise<Manifest> {
   const path = join(dir, MANIFEST_PATH);
   const file = await stat(path).catch(() => undefined);
   if (file === undefined) {
     const isWorkflow = (await stat(join(dir, 'WAR-INF')).catch(() => undefined)) !== undefined;
-    if (isWorkflow) throw invalid('It is a workflow archive, not a model archive.');
+    if (isWorkflow) throw unsafe('It is a workflow archive, not a model archive.');
     return EMPTY_MANIFEST;
   }
   if (!file.isFile() || file.size > LARGEST_MANIFEST_BYTES) {

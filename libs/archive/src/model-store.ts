@@ -56,13 +56,15 @@ export class ModelStore {
    * Opens a file or folder of the store, or an archive that {@link ArchiveOptions.allowedUrls} allows. `url` is a path relative to the store,
    * or an absolute one inside it, or a URL.
    * The archive is held until {@link ModelArchive.release}; a failure leaves nothing behind.
-   * @throws MarlineError `ARCHIVE_URL_REFUSED`, `ARCHIVE_NOT_FOUND`, `ARCHIVE_DOWNLOAD_FAILED`, `ARCHIVE_INVALID`, `ARCHIVE_UNSAFE`
+   * @throws MarlineError `ARCHIVE_URL_REFUSED`, `ARCHIVE_EXISTS`, `ARCHIVE_NOT_FOUND`, `ARCHIVE_DOWNLOAD_FAILED`, `ARCHIVE_INVALID`, `ARCHIVE_UNSAFE`
    */
   async open(url: string): Promise<ModelArchive> {
     this.check(url);
     if (!isRemote(url)) return this.read(url, await this.unpack(url, await this.locate(url)), true);
     return this.downloads.within(async (folder) => {
-      const found = await fetchArchive(url, this.allowed, folder, this.limits.archiveBytes);
+      const found = await fetchArchive(url, this.allowed, folder, this.limits.archiveBytes, (name) =>
+        this.refuseStored(name),
+      );
       return this.read(url, await this.unpack(url, found.path, found.pins), found.trusted, found.name);
     });
   }
@@ -89,7 +91,7 @@ export class ModelStore {
       };
     } catch (error) {
       await held.release();
-      throw error;
+      throw isMarlineError(error) && error.code === 'ARCHIVE_UNSAFE' ? named(error, url) : error;
     }
   }
 
@@ -131,6 +133,12 @@ export class ModelStore {
     }
   }
 
+  /** What comes from elsewhere must not be taken for a file of the store: models are known by the last part of their url. */
+  private async refuseStored(file: string): Promise<void> {
+    if (this.root !== undefined && file !== '' && (await exists(join(this.root, file))))
+      throw new MarlineError('ARCHIVE_EXISTS', { file });
+  }
+
   private check(url: string): void {
     if (url === '') throw refused('empty url');
     if (url.includes('..')) throw refused(`Relative path is not allowed in url: ${url}`);
@@ -168,7 +176,7 @@ function named(error: unknown, url: string): MarlineError {
   if (error.code !== 'ARCHIVE_UNSAFE' && error.code !== 'ARCHIVE_INVALID') return error;
   return new MarlineError(
     error.code,
-    { reason: `Failed to save model: ${url}. ${error.message}` },
+    { reason: `Failed to save model: ${url}. ${error.message}`, archive: url, cause: error.message },
     { cause: error },
   );
 }

@@ -38,6 +38,7 @@ export function isRemote(url: string): boolean {
  * Fetches an archive by a URL that is allowed, over HTTP into `folder`. Every redirect must be allowed, too. A host that no entry names in full
  * must not have an address of this machine or of a private network. `#sha256=…` behind the URL is what the archive must have.
  * @param limitBytes counted while it comes
+ * @param admit throws for a file name that must not be fetched; asked when the URL is allowed
  * @throws MarlineError `ARCHIVE_URL_REFUSED`, `ARCHIVE_DOWNLOAD_FAILED`, `ARCHIVE_UNSAFE` above the limit
  */
 export async function fetchArchive(
@@ -45,16 +46,19 @@ export async function fetchArchive(
   allowed: AllowedUrls,
   folder: string,
   limitBytes: number,
+  admit: (name: string) => Promise<void>,
 ): Promise<FetchedArchive> {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (parsed === undefined) throw failed(url, 'it is no URL');
   const asked = PIN.exec(parsed.hash)?.[1]?.toLowerCase();
   if (parsed.hash !== '' && asked === undefined) throw failed(url, 'behind "#" only sha256=… may stand');
+  const name = basename(decoded(parsed.pathname));
   const hops: Permission[] = [];
   let current = parsed;
   for (;;) {
     const permission = allowed.permissionFor(current);
     if (permission === undefined) throw notAllowed(hops.length === 0 ? url : current.href);
+    if (hops.length === 0) await admit(name);
     hops.push(permission);
     if (hops.length > MOST_REDIRECTS)
       throw failed(url, `it was redirected more than ${MOST_REDIRECTS - 1} times`);
@@ -65,7 +69,7 @@ export async function fetchArchive(
       const pins = hops.flatMap(({ sha256 }) => sha256 ?? []);
       return {
         path: found,
-        name: basename(decoded(parsed.pathname)),
+        name,
         pins: asked === undefined ? pins : [...pins, asked],
         trusted: pins.length > 0 || (parsed.protocol === 'file:' && hops.every(({ namesHost }) => namesHost)),
       };

@@ -45,6 +45,13 @@ function kind(
 
 const reason = (details: Record<string, unknown>) => String(details['reason']);
 
+/** An error with TorchServe's text, behind which ours may say why. */
+function explainedKind(status: number, grpc: GrpcStatus, type: string, text: string): ErrorKind {
+  const message: ErrorKind['message'] = ({ cause }) =>
+    cause === undefined ? text : `${text}: ${String(cause)}`;
+  return kind(status, grpc, type, message, () => text);
+}
+
 /**
  * Every error of Marline: its stable code, HTTP and gRPC status, TorchServe's name for it and its text.
  * Texts that TorchServe's clients may match are TorchServe's own.
@@ -117,7 +124,17 @@ const KINDS = {
     (d) => `Failed to download archive from: ${d['url']}`,
   ),
   ARCHIVE_INVALID: kind(400, 'INVALID_ARGUMENT', 'InvalidModelException', reason),
-  ARCHIVE_UNSAFE: kind(500, 'INVALID_ARGUMENT', 'InternalServerException', reason),
+  ARCHIVE_UNSAFE: kind(500, 'INVALID_ARGUMENT', 'InternalServerException', reason, (d) =>
+    d['archive'] === undefined ? reason(d) : `Failed to save model: ${d['archive']}`,
+  ),
+  ARCHIVE_EXISTS: kind(
+    500,
+    'ALREADY_EXISTS',
+    'InternalServerException',
+    (d) =>
+      `Model file already exists ${d['file']}: register it by this name, or give the archive from elsewhere another one.`,
+    (d) => `Model file already exists ${d['file']}`,
+  ),
   PACK_FAILED: kind(400, 'INVALID_ARGUMENT', 'ModelArchiverError', reason),
   PACK_FILE_NOT_FOUND: kind(404, 'NOT_FOUND', 'FileNotFoundError', reason),
 
@@ -172,10 +189,10 @@ const KINDS = {
     (d) => `Failed to start workers for model ${d['model']} version: ${d['version']}`,
   ),
 
-  PREDICTION_FAILED: kind(503, 'INTERNAL', 'InternalServerException', 'Prediction failed'),
+  PREDICTION_FAILED: explainedKind(503, 'INTERNAL', 'InternalServerException', 'Prediction failed'),
   PREDICTION_EXCEPTION: kind(500, 'INTERNAL', 'InternalServerException', reason),
-  INVALID_OUTPUT: kind(503, 'INTERNAL', 'InternalServerException', 'Invalid model predict output'),
-  BATCH_LENGTH_MISMATCH: kind(
+  INVALID_OUTPUT: explainedKind(503, 'INTERNAL', 'InternalServerException', 'Invalid model predict output'),
+  BATCH_LENGTH_MISMATCH: explainedKind(
     503,
     'INTERNAL',
     'InternalServerException',
@@ -241,7 +258,10 @@ export class MarlineError extends Error {
   readonly code: ErrorCode;
   readonly details: ErrorDetails;
 
-  /** @param details `reason` is the text of the codes that have no text of their own; `status` overrides the HTTP status. */
+  /**
+   * @param details `reason` is the text of the codes that have no text of their own; `status` overrides the HTTP status; `cause` is what the
+   * caller is told about why, beside the text of the code
+   */
   constructor(code: ErrorCode, details: ErrorDetails = {}, options?: ErrorOptions) {
     super(KINDS[code].message(details), options);
     this.code = code;

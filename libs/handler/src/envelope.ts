@@ -22,7 +22,7 @@ export interface Opened {
 
 /**
  * A service envelope of TorchServe: takes a request apart for the handler.
- * @throws MarlineError `INVALID_INPUT` that says what the envelope takes
+ * @throws MarlineError `INVALID_INPUT` that says what the envelope takes, or what TorchServe answers instead of `PREDICTION_FAILED`
  */
 type Envelope = (request: HandlerRequest, context: EnvelopeContext) => Opened;
 
@@ -46,17 +46,22 @@ function body(request: HandlerRequest): Opened {
 
 /** TensorFlow's rows: `instances` in, one line of JSON out; what stands as `{ "b64": … }` is bytes. */
 function json(request: HandlerRequest): Opened {
-  const instances = instancesOf(valueOf(request) ?? request, 'json');
+  const { instances } = objectOf(valueOf(request) ?? request, 'json', 'instances');
+  if (!Array.isArray(instances) || instances.length === 0) throw unfit('json', 'instances');
   return {
-    data: instances.map((row) => (isNamed(row) ? withBytes(row) : row)),
+    data: (instances as readonly RequestValue[]).map((row) => (isNamed(row) ? withBytes(row) : row)),
     close: (predictions) => oneLineJson({ predictions }),
   };
 }
 
 /** The first version of KServe's protocol. */
 function kserve(request: HandlerRequest, { explains }: EnvelopeContext): Opened {
+  const { instances } = objectOf(parsed(valueOf(request), 'kserve'), 'kserve', 'instances');
+  // TorchServe runs its handler on them, and trips over what comes back.
+  if (!Array.isArray(instances)) throw unfit('kserve', 'instances', 'INVALID_OUTPUT');
+  if (instances.length === 0) throw unfit('kserve', 'instances', 'BATCH_LENGTH_MISMATCH');
   return {
-    data: instancesOf(parsed(valueOf(request), 'kserve'), 'kserve'),
+    data: instances as readonly RequestValue[],
     close: (answers) => ({ [explains ? 'explanations' : 'predictions']: answers }),
   };
 }
@@ -89,12 +94,6 @@ function parsed(value: RequestValue | undefined, envelope: string): RequestValue
   } catch {
     throw unfit(envelope, envelope === 'kserve' ? 'instances' : 'inputs');
   }
-}
-
-function instancesOf(value: RequestValue | undefined, envelope: string): readonly RequestValue[] {
-  const { instances } = objectOf(value, envelope, 'instances');
-  if (Array.isArray(instances) && instances.length > 0) return instances as readonly RequestValue[];
-  throw unfit(envelope, 'instances');
 }
 
 function objectOf(
@@ -191,8 +190,13 @@ const SHAPES = {
   inputs: '{ "inputs": [{ "name", "shape", "datatype", "data" }, …] } with one input at least',
 } as const;
 
-function unfit(envelope: string, field: keyof typeof SHAPES): MarlineError {
-  return invalid(`The service envelope ${envelope} takes ${SHAPES[field]}, as JSON.`);
+function unfit(
+  envelope: string,
+  field: keyof typeof SHAPES,
+  code?: 'INVALID_OUTPUT' | 'BATCH_LENGTH_MISMATCH',
+): MarlineError {
+  const reason = `The service envelope ${envelope} takes ${SHAPES[field]}, as JSON.`;
+  return code === undefined ? invalid(reason) : new MarlineError(code, { cause: reason });
 }
 
 function invalid(reason: string): MarlineError {

@@ -1,4 +1,6 @@
-import { MarlineError, isMarlineError, messageOf } from '#libs/common';
+import { MarlineError, isMarlineError, messageOf, type ItemOutput } from '#libs/common';
+
+const OK = 200;
 
 /**
  * A failed prediction with a text and an HTTP status for the caller, as in TorchServe. Any other error that a hook throws
@@ -10,7 +12,10 @@ import { MarlineError, isMarlineError, messageOf } from '#libs/common';
 export class PredictionException extends Error {
   override readonly name = 'PredictionException';
 
-  /** @param errorCode HTTP status from 400 to 599; 500 by default, and for anything else. 413 is answered 507, as TorchServe does */
+  /**
+   * @param errorCode HTTP status from 400 to 599; 500 by default, and for anything else. As in TorchServe 413 is answered 507, and 200
+   * with the text `error`
+   */
   constructor(
     message: string,
     readonly errorCode = 500,
@@ -38,6 +43,12 @@ export function toPredictionError(error: unknown, isOurs: (error: MarlineError) 
     {},
     { cause: error },
   );
+}
+
+/** The answer that an exception stands for, where it names the status of one. */
+export function answerOf(error: unknown): ItemOutput | undefined {
+  if (!isPredictionException(error) || error.errorCode !== OK) return undefined;
+  return { kind: 'text', text: 'error', encoding: 'text' };
 }
 
 /** True when memory ran out, in this process or on the GPU, as far as the text of the error tells. */

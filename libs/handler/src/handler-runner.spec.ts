@@ -241,12 +241,17 @@ describe('errors of hooks', () => {
     expect(error?.cause).toBe(cause);
   });
 
+  it('answers a PredictionException of 200 with the text "error", as TorchServe does', async () => {
+    const item = jsonItem('a', [1, 2]);
+    const { results } = await runBatch(failing(new PredictionException('no face', 200)), [item]);
+    expect(results.get('a')).toMatchObject({ status: 200, output: { kind: 'text', text: 'error' } });
+  });
+
   it.each([
     [undefined, 500],
     [418, 418],
     [599, 599],
     [413, 507],
-    [200, 500],
     [Number.NaN, 500],
   ])('answers a PredictionException of %s with %s', async (code, status) => {
     const error = await thrown(new PredictionException('no face', code));
@@ -325,9 +330,9 @@ describe('explanations', () => {
   it('refuses when the handler has none', async () => {
     const sink = await runBatch(new Pair(), [jsonItem('a', [1, 2], [['explain', 'True']])]);
     expect(sink.errors.get('a')).toMatchObject({
-      code: 'BAD_REQUEST',
-      status: 400,
-      message: 'Model demo gives no explanations: its handler has no explain.',
+      code: 'PREDICTION_FAILED',
+      status: 503,
+      details: { cause: 'Model demo gives no explanations: its handler has no explain.' },
     });
   });
 });

@@ -18,7 +18,7 @@ import {
   type ModelBinding,
 } from './handler-context.js';
 import { envelopeOf } from './envelope.js';
-import { isOutOfMemory, toPredictionError } from './handler-errors.js';
+import { answerOf, isOutOfMemory, toPredictionError } from './handler-errors.js';
 import { checkInputs } from './input-check.js';
 import { LoopPace } from './loop-pace.js';
 import { encodeOutput } from './output-encoding.js';
@@ -185,14 +185,17 @@ export class HandlerRunner {
     const run = (member: object, inputs: Tensors) => collector.run(member, inputs);
     // One for each, because the hooks of each tell each other things by it.
     const contexts = data.map(() => this.#context([item], sink, run, close !== undefined));
-    const settled = await this.#attempt(async () => {
-      if (letter.error !== undefined) throw letter.error;
-      const answers = await Promise.all(
-        contexts.map((context, index) => this.#answer(letter, index, context)),
-      );
-      const [context] = contexts as [AnsweringContext];
-      return context.result(0, outputOf(item, answers[0]) ?? this.#closed(letter, answers));
-    });
+    const [first] = contexts as [AnsweringContext];
+    const settled = await this.#attempt(
+      async () => {
+        if (letter.error !== undefined) throw this.#remember(letter.error);
+        const answers = await Promise.all(
+          contexts.map((context, index) => this.#answer(letter, index, context)),
+        );
+        return first.result(0, outputOf(item, answers[0]) ?? this.#closed(letter, answers));
+      },
+      (output) => first.result(0, output),
+    );
     for (const context of contexts) {
       context.close();
       collector.leave(context);
@@ -211,17 +214,20 @@ export class HandlerRunner {
       (_member, inputs) => this.#runModel(inputs),
       sound.some(({ close }) => close !== undefined),
     );
-    const settled = await this.#attempt(async () => {
-      const requests = sound.flatMap(({ data }) => data) as HandlerRequest[];
-      const answers: unknown = await this.#handler?.handle?.(requests, context);
-      if (!Array.isArray(answers)) throw this.#fail('INVALID_OUTPUT');
-      if (answers.length !== requests.length) throw this.#fail('BATCH_LENGTH_MISMATCH');
-      let at = 0;
-      return sound.map((letter, index) => {
-        const own: unknown[] = answers.slice(at, (at += letter.data.length));
-        return context.result(index, this.#closed(letter, own));
-      });
-    });
+    const settled = await this.#attempt(
+      async () => {
+        const requests = sound.flatMap(({ data }) => data) as HandlerRequest[];
+        const answers: unknown = await this.#handler?.handle?.(requests, context);
+        if (!Array.isArray(answers)) throw this.#fail('INVALID_OUTPUT');
+        if (answers.length !== requests.length) throw this.#fail('BATCH_LENGTH_MISMATCH');
+        let at = 0;
+        return sound.map((letter, index) => {
+          const own: unknown[] = answers.slice(at, (at += letter.data.length));
+          return context.result(index, this.#closed(letter, own));
+        });
+      },
+      (output) => sound.map((_, index) => context.result(index, output)),
+    );
     context.close();
     for (const [index, { item }] of sound.entries()) {
       if (isMarlineError(settled)) sink.error(item.id, settled);
@@ -251,9 +257,10 @@ export class HandlerRunner {
     const value = input.kind === 'value' ? (input.value as RequestValue) : itemInput(data[index] ?? null);
     if (context.getRequestHeader(0, 'explain') === 'True') {
       if (handler.explain === undefined) {
-        throw this.#fail(
-          'BAD_REQUEST',
-          `Model ${context.modelName} gives no explanations: its handler has no explain.`,
+        throw this.#remember(
+          new MarlineError('PREDICTION_FAILED', {
+            cause: `Model ${context.modelName} gives no explanations: its handler has no explain.`,
+          }),
         );
       }
       return handler.explain(value, context);
@@ -312,11 +319,14 @@ export class HandlerRunner {
     }
   }
 
-  async #attempt<T>(hooks: () => Promise<T>): Promise<T | MarlineError> {
+  async #attempt<T>(hooks: () => Promise<T>, answered: (output: ItemOutput) => T): Promise<T | MarlineError> {
     try {
       return await hooks();
     } catch (error) {
-      return toPredictionError(error, (known) => this.#ours.has(known));
+      const output = answerOf(error);
+      return output === undefined
+        ? toPredictionError(error, (known) => this.#ours.has(known))
+        : answered(output);
     }
   }
 
@@ -328,10 +338,7 @@ export class HandlerRunner {
     }
   }
 
-  #fail(
-    code: 'INVALID_OUTPUT' | 'BATCH_LENGTH_MISMATCH' | 'HANDLER_NOT_FOUND' | 'BAD_REQUEST',
-    reason?: string,
-  ): unknown {
+  #fail(code: 'INVALID_OUTPUT' | 'BATCH_LENGTH_MISMATCH' | 'HANDLER_NOT_FOUND', reason?: string): unknown {
     return this.#remember(new MarlineError(code, reason === undefined ? {} : { reason }));
   }
 

@@ -1,4 +1,4 @@
-import type { MarlineError } from '#libs/common';
+import { MarlineError, isMarlineError, messageOf } from '#libs/common';
 import type { RequestValue } from './base-handler.js';
 import { envelopeOf, type Opened } from './envelope.js';
 import type { HandlerItem, HandlerSetup } from './handler-context.js';
@@ -35,6 +35,12 @@ export function openItem(item: HandlerItem, setup: HandlerSetup): Letter {
     });
     return { item, ...opened };
   } catch (error) {
-    return { item, data: [null], error: error as MarlineError };
+    return { item, data: [null], error: unopened(error) };
   }
+}
+
+/** What does not fit its envelope fails as in TorchServe, and its caller is told why. */
+function unopened(error: unknown): MarlineError {
+  if (isMarlineError(error) && error.code !== 'INVALID_INPUT') return error;
+  return new MarlineError('PREDICTION_FAILED', { cause: messageOf(error) }, { cause: error });
 }

@@ -598,7 +598,7 @@ describe('bodies for the handler tensor', () => {
 
   it('are refused explanations', async () => {
     const sink = await runBatch(new BaseHandler(), [jsonItem('a', input([1, 2]), [['explain', 'True']])]);
-    expect(sink.codes).toEqual({ a: 'BAD_REQUEST' });
+    expect(sink.codes).toEqual({ a: 'PREDICTION_FAILED' });
   });
 
   const bytesItem = (

@@ -14,6 +14,15 @@ describe('errorBody', () => {
     ]);
   });
 
+  it('tells what an error has to say beside the text of TorchServe', () => {
+    const error = new MarlineError(
+      'PREDICTION_FAILED',
+      { cause: 'send a list' },
+      { cause: new Error('secret') },
+    );
+    expect(errorBody(error)).toMatchObject({ code: 503, message: 'Prediction failed', cause: 'send a list' });
+  });
+
   it('tells no causes of errors in general', () => {
     const error = new MarlineError('INTERNAL', {}, { cause: new Error('secret') });
     expect(JSON.stringify(errorBody(error))).not.toContain('secret');

@@ -40,11 +40,11 @@ export function sendError(reply: FastifyReply, error: MarlineError): void {
   sendJson(reply, error.status, errorBody(error));
 }
 
-/** TorchServe's error body; when workers did not start, also `cause`: why. */
+/** TorchServe's error body; also `cause`, why, when workers did not start, and where there is more to tell than TorchServe does. */
 export function errorBody(error: MarlineError): Record<string, unknown> {
   const { status, type, torchServeMessage: message } = error;
-  const cause = error.code === 'WORKERS_NOT_STARTED' ? causeText(error) : '';
-  return { code: status, type, message, ...(cause === '' ? {} : { cause }) };
+  const cause = error.code === 'WORKERS_NOT_STARTED' ? causeText(error) : error.details['cause'];
+  return { code: status, type, message, ...(typeof cause === 'string' && cause !== '' && { cause }) };
 }
 
 /** The messages of an error's causes, outermost first, without what tells about the server's disks. */
