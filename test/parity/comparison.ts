@@ -19,6 +19,9 @@ const FLOAT32_DIGITS = 6;
 /** The text of a `cause` is an addition of ours to errors of workers. */
 const CAUSE = /,\n {2}"cause": "([^"\\]|\\.)*"(?=\n\}\n$)/;
 
+/** The language of a handler, in describe. */
+const RUNTIME = /"runtime": "(?:node|python)"/g;
+
 /** What is compared of a text that was answered. */
 export type Reading = (text: string, record: Pick<Recorded, 'volatile'>) => unknown;
 
@@ -75,7 +78,8 @@ export function withoutVolatile(text: string, record: Pick<Recorded, 'volatile'>
  * The same as data, where it is JSON: Python writes 1.0 for 1, sees the content types of parameters and two kinds of bytes, and has another
  * `exp`, which shows in the last digit of a float32.
  */
-export function asData(text: string, record: Pick<Recorded, 'volatile'>): unknown {
+export function asData(answer: string, record: Pick<Recorded, 'volatile'>): unknown {
+  const text = answer.replaceAll(RUNTIME, '"runtime": "any"');
   const document = documentIn(text, record);
   if (document !== undefined) return document;
   const anyOrder = comesInAnyOrder(record);

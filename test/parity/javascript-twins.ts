@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { existsSync, rmSync } from 'node:fs';
+import { cp, mkdtemp, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,20 +10,19 @@ import { STORE } from './run-folder.js';
 /** Handlers in JavaScript, each named like the recorded one in Python that it is the twin of. */
 const TWINS = fileURLToPath(new URL('../python/twins/', import.meta.url));
 
-/** Starts Marline in this process without Python: in its model store each recorded archive has the twin of its handler, if there is one. */
+/** Starts Marline in this process without Python: where there is a twin of its handler, each recorded archive has that. */
 export function withTwins(): Launcher {
-  const marline = inThisProcess();
-  return {
-    ports: (config) => marline.ports(config),
-    async start(folder) {
-      await stockTwins(folder.modelStore);
-      return marline.start(folder);
-    },
-  };
+  return { ...inThisProcess(), store: () => (stocked ??= stockTwins()) };
 }
 
-async function stockTwins(store: string): Promise<void> {
+/** The recorded model store with the twins, once for this process. */
+let stocked: Promise<string> | undefined;
+
+async function stockTwins(): Promise<string> {
   const temporary = await mkdtemp(join(tmpdir(), 'marline-twins-'));
+  process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
+  const store = join(temporary, 'store');
+  await cp(STORE, store, { recursive: true });
   const recorded = new ModelStore({ modelStore: STORE, cacheDir: join(temporary, 'cache') });
   for (const file of await recorded.list()) {
     // Some of the recorded archives are broken.
@@ -34,7 +33,7 @@ async function stockTwins(store: string): Promise<void> {
       await cp(await packTwin(archive, twin, temporary), join(store, file));
     await archive.release();
   }
-  await rm(temporary, { recursive: true });
+  return store;
 }
 
 /** Packs what the recorded archive holds, with another handler. */

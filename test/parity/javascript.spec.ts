@@ -1,13 +1,13 @@
 import { describe } from 'vitest';
-import { AS_DATA, twinRunsOf } from './javascript-comparison.js';
+import { AS_DATA } from './javascript-comparison.js';
 import { withTwins } from './javascript-twins.js';
 import type { Recorded } from './records.js';
 import { testRun } from './replay-suite.js';
-import { RECORD_FILES } from './replay.js';
+import { RECORD_FILES, runsOf } from './replay.js';
 
 type Run = readonly [name: string, records: readonly Recorded[]];
 
-const runs: Run[] = RECORD_FILES.flatMap((file) => [...twinRunsOf(file)]);
+const runs: Run[] = RECORD_FILES.flatMap((file) => [...runsOf(file)]);
 const isTimed = ([, records]: Run) => records.some(({ parallel }) => parallel !== undefined);
 const test = (_name: string, records: readonly Recorded[]) => testRun(records, withTwins(), AS_DATA);
 

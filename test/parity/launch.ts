@@ -8,7 +8,7 @@ import { loadConfiguration } from '../../src/configuration.js';
 import { startServer } from '../../src/server.js';
 import { freePort } from '../support/free-port.js';
 import type { RecordedConfig } from './records.js';
-import { PORT_NAMES, fill, type Ports, type RunFolder } from './run-folder.js';
+import { PORT_NAMES, STORE, fill, type Ports, type RunFolder } from './run-folder.js';
 
 /** A server that answers, and where. */
 export interface LaunchedServer {
@@ -19,6 +19,8 @@ export interface LaunchedServer {
 
 /** How the server of a recorded run is started. */
 export interface Launcher {
+  /** The folder of archives that a run gets a copy of, and that archives are downloaded from. */
+  store(): Promise<string>;
   /** The ports that its configuration names. */
   ports(config: RecordedConfig): Promise<Ports>;
   start(folder: RunFolder): Promise<LaunchedServer>;
@@ -27,6 +29,7 @@ export interface Launcher {
 const START_LIMIT_MS = 120_000;
 const START_POLL_MS = 100;
 const STOP_LIMIT_MS = 20_000;
+const store = () => Promise.resolve(STORE);
 
 /**
  * Starts Marline in this process, on ports that the system chooses.
@@ -34,6 +37,7 @@ const STOP_LIMIT_MS = 20_000;
  */
 export function inThisProcess(python?: string): Launcher {
   return {
+    store,
     async ports({ properties: { inference_address, management_address } }) {
       // Two planes on one port stay so; the port 0 would be another one for each.
       const http = inference_address === management_address ? String(await freePort()) : '0';
@@ -85,6 +89,7 @@ export function inThisProcess(python?: string): Launcher {
  */
 export function withCommand(command: string): Launcher {
   return {
+    store,
     async ports() {
       const ports = await Promise.all(PORT_NAMES.map(() => freePort()));
       return Object.fromEntries(PORT_NAMES.map((name, index) => [name, String(ports[index])])) as Ports;

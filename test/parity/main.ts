@@ -1,7 +1,7 @@
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { pythonVenv } from '../support/python-venv.js';
 import { ARCHIVER_RECORDS, replayArchiving } from './archiver-replay.js';
-import { AS_DATA, twinRunsOf } from './javascript-comparison.js';
+import { AS_DATA } from './javascript-comparison.js';
 import { withTwins } from './javascript-twins.js';
 import { inThisProcess, withCommand, type Launcher } from './launch.js';
 import {
@@ -58,19 +58,16 @@ async function replayRecordings(launcher: Launcher): Promise<Outcome[]> {
 async function replayTwins(): Promise<Outcome[]> {
   const byFile = new Map<string, Outcome[]>();
   for (const recordFile of RECORD_FILES) {
-    const byRun = await replayRuns(twinRunsOf(recordFile), withTwins(), AS_DATA);
+    const byRun = await replayRuns(runsOf(recordFile), withTwins(), AS_DATA);
     byFile.set(recordFile.file, [...byRun.values()].flat());
   }
   const all = [...byFile.values()].flat();
   const own = all.filter(({ record }) => AS_RECORDED.differenceAt(record) === undefined);
-  console.log(
-    '\nThe inference ports, with JavaScript twins of the recorded handlers; JSON is compared as data.',
-  );
+  console.log('\nThe same with JavaScript twins of the recorded handlers; JSON is compared as data.');
   printTable(byFile);
   printReasons('On purpose, and not for the recorded handlers', own, 'on purpose');
   printWrong(all);
   console.log(`\nOf what was asked of the twins: ${summaryOf(all)}`);
-  console.log(`Without what differs for the recorded handlers, too: ${summaryOf(own)}`);
   return all;
 }
 

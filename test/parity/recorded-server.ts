@@ -8,7 +8,7 @@ import { startArchiveHost } from './archive-host.js';
 import { KeyPlaceholders } from './key-placeholders.js';
 import type { Launcher } from './launch.js';
 import { GOLDENS, readConfig, type Recorded, type RecordedHttp, type RecordedRequest } from './records.js';
-import { STORE, fill, makeRunFolder } from './run-folder.js';
+import { fill, makeRunFolder } from './run-folder.js';
 
 /** What was answered to a step. */
 export type Answer = ReceivedResponse | GrpcAnswer;
@@ -46,9 +46,10 @@ const READY_POLL_MS = 100;
 const SILENCE_MS = 4_000;
 
 export async function startRecorded(name: string, launcher: Launcher): Promise<RecordedServer> {
-  const host = await startArchiveHost(STORE);
+  const store = await launcher.store();
+  const host = await startArchiveHost(store);
   const config = readConfig(name);
-  const folder = makeRunFolder(config, await launcher.ports(config), host.port);
+  const folder = makeRunFolder(config, await launcher.ports(config), store, host.port);
   const cleanUp = async () => {
     await host.close();
     folder.remove();

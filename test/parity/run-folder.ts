@@ -38,13 +38,21 @@ export const STORE = fileURLToPath(new URL('../fixtures/torchserve-store/', impo
 const ALLOWED_URLS = [
   'file://.*',
   'http://127.0.0.1:${WEB_PORT}/.*',
-  `http://127.0.0.1:\${WEB_PORT}/ok/dl7_echo.mar#sha256=${sha256(join(STORE, 'echo.mar'))}`,
+  'http://127.0.0.1:${WEB_PORT}/ok/dl7_echo.mar#sha256=${SHA256_OF_ECHO}',
   'http://127.0.0.1:18098/.*',
   'http://nosuch.invalid/.*',
 ].join();
 
-/** @param webPort of the file server that archives are downloaded from */
-export function makeRunFolder(config: RecordedConfig, ports: Ports, webPort: number): RunFolder {
+/**
+ * @param store the folder of archives that it gets a copy of
+ * @param webPort of the file server that archives are downloaded from
+ */
+export function makeRunFolder(
+  config: RecordedConfig,
+  ports: Ports,
+  store: string,
+  webPort: number,
+): RunFolder {
   const path = mkdtempSync(join(tmpdir(), 'marline-parity-'));
   const values = {
     ...ports,
@@ -52,8 +60,9 @@ export function makeRunFolder(config: RecordedConfig, ports: Ports, webPort: num
     LAB: join(path, 'lab'),
     RUN: path,
     WEB_PORT: String(webPort),
+    SHA256_OF_ECHO: sha256(join(store, 'echo.mar')),
   };
-  cpSync(STORE, values.MODEL_STORE, { recursive: true });
+  cpSync(store, values.MODEL_STORE, { recursive: true });
   mkdirSync(join(values.LAB, 'files'), { recursive: true });
   cpSync(fileURLToPath(new URL('outside.mar', GOLDENS)), join(values.LAB, 'files/outside.mar'));
   chmodSync(path, 0o755);
