@@ -4,6 +4,7 @@ import {
   type BatchSink,
   type HandlerMetric,
   type Header,
+  type HookTimings,
   type ItemResult,
   type Tensors,
 } from '#libs/common';
@@ -71,6 +72,8 @@ export class RecordingSink implements BatchSink {
   readonly errors = new Map<string, MarlineError>();
   /** Items of each group that the worker reported. */
   readonly runs: number[] = [];
+  /** Of each run. */
+  readonly hookTimes: (HookTimings | undefined)[] = [];
   /** How long the reader of chunks takes. */
   room: () => Promise<void> = () => Promise.resolve();
 
@@ -89,8 +92,9 @@ export class RecordingSink implements BatchSink {
     this.errors.set(id, error);
   }
 
-  ran(items: number): void {
+  ran(items: number, _durationMs?: number, hooks?: HookTimings): void {
     this.runs.push(items);
+    this.hookTimes.push(hooks);
   }
 
   /** The codes of the failed items, by id. */

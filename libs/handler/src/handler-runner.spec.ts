@@ -390,6 +390,13 @@ describe('the whole batch', () => {
     expect(sink.codes).toEqual({ a: code, b: code });
   });
 
+  it('is one hook, of which nobody knows what it did when', async () => {
+    expect((await runBatch(whole(['a', 'b']), items)).hookTimes).toEqual([undefined]);
+    expect((await runBatch(new Pair(), [jsonItem('a', [1, 2])])).hookTimes).toEqual([
+      { preMs: expect.any(Number) as number, postMs: expect.any(Number) as number },
+    ]);
+  });
+
   it('fails as one when handle throws', async () => {
     const sink = await runBatch(
       new Whole(() => {
