@@ -5,7 +5,7 @@ export function invalid(reason: string): MarlineError {
   return new MarlineError('ARCHIVE_INVALID', { reason });
 }
 
-/** The archive can be read and must not be: it attacks, or exceeds a limit. */
+/** The archive can be read and must not be: it attacks, exceeds a limit, or is for something else. */
 export function unsafe(reason: string): MarlineError {
   return new MarlineError('ARCHIVE_UNSAFE', { reason });
 }

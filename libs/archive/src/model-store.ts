@@ -170,15 +170,13 @@ async function exists(path: string): Promise<boolean> {
   return status?.isFile() === true || status?.isDirectory() === true;
 }
 
-// TorchServe's text first, since its clients know it; then what it never said.
+// TorchServe's text first, since its clients know it; then what it never said, apart where the text is all that they know.
 function named(error: unknown, url: string): MarlineError {
   if (!isMarlineError(error)) return new MarlineError('INTERNAL', {}, { cause: error });
   if (error.code !== 'ARCHIVE_UNSAFE' && error.code !== 'ARCHIVE_INVALID') return error;
-  return new MarlineError(
-    error.code,
-    { reason: `Failed to save model: ${url}. ${error.message}`, archive: url, cause: error.message },
-    { cause: error },
-  );
+  const reason = `Failed to save model: ${url}. ${error.message}`;
+  const apart = error.code === 'ARCHIVE_UNSAFE' ? { archive: url, cause: error.message } : {};
+  return new MarlineError(error.code, { reason, ...apart }, { cause: error });
 }
 
 function refused(reason: string): MarlineError {
