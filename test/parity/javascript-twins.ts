@@ -1,7 +1,7 @@
-import { existsSync, rmSync } from 'node:fs';
-import { cp, mkdtemp, readdir } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ModelStore, packArchive, type ModelArchive } from '#libs/archive';
 import { inThisProcess, type Launcher } from './launch.js';
@@ -11,16 +11,20 @@ import { STORE } from './run-folder.js';
 const TWINS = fileURLToPath(new URL('../python/twins/', import.meta.url));
 
 /** Starts Marline in this process without Python: where there is a twin of its handler, each recorded archive has that. */
-export function withTwins(): Launcher {
-  return { ...inThisProcess(), store: () => (stocked ??= stockTwins()) };
+export function withTwins(): Launcher & { remove(): Promise<void> } {
+  let stocked: Promise<string> | undefined;
+  return {
+    ...inThisProcess(),
+    store: () => (stocked ??= stockTwins()),
+    async remove() {
+      if (stocked !== undefined) await rm(dirname(await stocked), { recursive: true });
+    },
+  };
 }
 
-/** The recorded model store with the twins, once for this process. */
-let stocked: Promise<string> | undefined;
-
+/** The recorded model store with the twins, in a folder of its own. */
 async function stockTwins(): Promise<string> {
   const temporary = await mkdtemp(join(tmpdir(), 'marline-twins-'));
-  process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
   const store = join(temporary, 'store');
   await cp(STORE, store, { recursive: true });
   const recorded = new ModelStore({ modelStore: STORE, cacheDir: join(temporary, 'cache') });

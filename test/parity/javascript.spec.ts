@@ -1,4 +1,4 @@
-import { describe } from 'vitest';
+import { afterAll, describe } from 'vitest';
 import { AS_DATA } from './javascript-comparison.js';
 import { withTwins } from './javascript-twins.js';
 import type { Recorded } from './records.js';
@@ -9,7 +9,9 @@ type Run = readonly [name: string, records: readonly Recorded[]];
 
 const runs: Run[] = RECORD_FILES.flatMap((file) => [...runsOf(file)]);
 const isTimed = ([, records]: Run) => records.some(({ parallel }) => parallel !== undefined);
-const test = (_name: string, records: readonly Recorded[]) => testRun(records, withTwins(), AS_DATA);
+const twins = withTwins();
+afterAll(() => twins.remove());
+const test = (_name: string, records: readonly Recorded[]) => testRun(records, twins, AS_DATA);
 
 // Most of a replay is waiting; only where the moment of a request counts must nothing else run.
 describe.each(runs.filter((run) => !isTimed(run)))(

@@ -57,10 +57,12 @@ async function replayRecordings(launcher: Launcher): Promise<Outcome[]> {
 
 async function replayTwins(): Promise<Outcome[]> {
   const byFile = new Map<string, Outcome[]>();
+  const twins = withTwins();
   for (const recordFile of RECORD_FILES) {
-    const byRun = await replayRuns(runsOf(recordFile), withTwins(), AS_DATA);
+    const byRun = await replayRuns(runsOf(recordFile), twins, AS_DATA);
     byFile.set(recordFile.file, [...byRun.values()].flat());
   }
+  await twins.remove();
   const all = [...byFile.values()].flat();
   const own = all.filter(({ record }) => AS_RECORDED.differenceAt(record) === undefined);
   console.log('\nThe same with JavaScript twins of the recorded handlers; JSON is compared as data.');
