@@ -1,4 +1,6 @@
-import type { Difference } from './differences.js';
+import { asData } from './comparison.js';
+import { DIFFERENCES, type Difference } from './differences.js';
+import { AS_RECORDED, lookup, type Comparison } from './replay.js';
 
 const of = (run: string, ...names: string[]) => names.map((name) => `${run}/${name}`);
 
@@ -30,3 +32,10 @@ export const JAVASCRIPT_DIFFERENCES: readonly Difference[] = [
     records: of('management-main', 'describe-bad-handler'),
   },
 ];
+
+/** Compares answers as data instead of text. */
+export const AS_DATA: Comparison = {
+  ...AS_RECORDED,
+  read: asData,
+  differenceAt: lookup([...DIFFERENCES, ...JAVASCRIPT_DIFFERENCES]),
+};

@@ -1,5 +1,5 @@
 import { afterAll, describe } from 'vitest';
-import { AS_DATA } from './javascript-comparison.js';
+import { AS_DATA } from './javascript-differences.js';
 import { withTwins } from './javascript-twins.js';
 import type { Recorded } from './records.js';
 import { testRun } from './replay-suite.js';

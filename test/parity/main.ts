@@ -1,7 +1,7 @@
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { pythonVenv } from '../support/python-venv.js';
 import { ARCHIVER_RECORDS, replayArchiving } from './archiver-replay.js';
-import { AS_DATA } from './javascript-comparison.js';
+import { AS_DATA } from './javascript-differences.js';
 import { withTwins } from './javascript-twins.js';
 import { inThisProcess, withCommand, type Launcher } from './launch.js';
 import {

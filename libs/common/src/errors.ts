@@ -45,11 +45,11 @@ function kind(
 
 const reason = (details: Record<string, unknown>) => String(details['reason']);
 
-/** An error with TorchServe's text, behind which ours may say why. */
-function explainedKind(status: number, grpc: GrpcStatus, type: string, text: string): ErrorKind {
+/** A prediction without an answer: TorchServe's text, behind which ours may say why. */
+function failedPrediction(text: string): ErrorKind {
   const message: ErrorKind['message'] = ({ cause }) =>
     cause === undefined ? text : `${text}: ${String(cause)}`;
-  return kind(status, grpc, type, message, () => text);
+  return kind(503, 'INTERNAL', 'InternalServerException', message, () => text);
 }
 
 /**
@@ -189,15 +189,10 @@ const KINDS = {
     (d) => `Failed to start workers for model ${d['model']} version: ${d['version']}`,
   ),
 
-  PREDICTION_FAILED: explainedKind(503, 'INTERNAL', 'InternalServerException', 'Prediction failed'),
+  PREDICTION_FAILED: failedPrediction('Prediction failed'),
   PREDICTION_EXCEPTION: kind(500, 'INTERNAL', 'InternalServerException', reason),
-  INVALID_OUTPUT: explainedKind(503, 'INTERNAL', 'InternalServerException', 'Invalid model predict output'),
-  BATCH_LENGTH_MISMATCH: explainedKind(
-    503,
-    'INTERNAL',
-    'InternalServerException',
-    'number of batch response mismatched',
-  ),
+  INVALID_OUTPUT: failedPrediction('Invalid model predict output'),
+  BATCH_LENGTH_MISMATCH: failedPrediction('number of batch response mismatched'),
   OUTPUT_NOT_SERIALIZABLE: kind(
     503,
     'INTERNAL',

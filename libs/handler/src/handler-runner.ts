@@ -128,7 +128,8 @@ export class HandlerRunner {
 
   /** True when the handler's `handle` has a part in it, so that nobody knows what it did when. */
   #isHandled(items: readonly HandlerItem[]): boolean {
-    return this.#handler?.handle !== undefined && !items.every(({ input }) => isForModel(input));
+    if (this.#handler?.handle === undefined) return false;
+    return items.some(({ input: { kind } }) => kind === 'raw' || kind === 'value');
   }
 
   async #runMixed(items: readonly HandlerItem[], sink: BatchSink): Promise<void> {
@@ -346,11 +347,6 @@ export class HandlerRunner {
     if (isMarlineError(error)) this.#ours.add(error);
     return error;
   }
-}
-
-/** True for tensors, which `handle` does not get. */
-function isForModel({ kind }: HandlerItem['input']): boolean {
-  return kind === 'tensors' || kind === 'protocol';
 }
 
 /** The output of an item that was tensors. */
