@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { InferenceSession } from 'onnxruntime-node';
 import { messageOf, type Tensor, type TensorMetadata, type Tensors } from '#libs/common';
 import { OnnxSession } from './onnx-session.js';
 import type { ProbeReport, ProbeRequest } from './model-probe.js';
@@ -18,8 +19,8 @@ interface Trial {
 }
 
 /**
- * Loads a model and runs it once with made-up inputs; a model that refuses them is not a bad model. With `shareInto` its
- * optimised form is written there as well, and dropped again unless it takes the same inputs and gives the same answer.
+ * Loads a model and runs it once with made-up inputs; a model that refuses them is not a bad model. With `shareInto` that load writes
+ * its optimised form there, which is dropped again unless it takes the same inputs and gives the same answer.
  * @throws MarlineError `MODEL_INVALID`, `OUT_OF_RESOURCES`
  */
 export async function loadReport({
@@ -28,35 +29,37 @@ export async function loadReport({
   shareInto,
 }: Extract<ProbeRequest, { step: 'load' }>): Promise<ProbeReport> {
   const plan: SessionPlan = { path, executionProvider: 'cpu', deviceId: null, shared: false, intraOpThreads };
-  const original = tryOut(plan);
-  const { inputs, outputs } = original;
-  if (shareInto === undefined) return { inputs, outputs };
-
-  const unshared = whyNotShared(plan, original, shareInto);
+  if (shareInto === undefined) return metadataOf(tryOut(plan));
+  const shared = tryShared(plan, shareInto);
+  if (typeof shared !== 'string') return metadataOf(shared);
   // What another process may map one day must not be left half written or unused.
-  if (unshared !== undefined)
-    await Promise.all(Object.values(SHARED_FILES).map((name) => rm(join(shareInto, name), { force: true })));
-  return { inputs, outputs, unshared };
+  await Promise.all(Object.values(SHARED_FILES).map((name) => rm(join(shareInto, name), { force: true })));
+  return { ...metadataOf(tryOut(plan)), unshared: shared };
 }
 
-function whyNotShared(plan: SessionPlan, original: Trial, folder: string): string | undefined {
-  if (original.answer === undefined)
-    return 'The model takes none of the sample inputs, so the answers of its optimised form cannot be compared.';
+/** The model as it came, once its optimised form is written and does the same; else why that form must not be used. */
+function tryShared(plan: SessionPlan, folder: string): Trial | string {
   const path = join(folder, SHARED_FILES.model);
   try {
-    OnnxSession.open(plan, directly, sharingOptions(path, plan.intraOpThreads)).release();
+    const original = tryOut(plan, sharingOptions(path, plan.intraOpThreads));
+    if (original.answer === undefined)
+      return 'The model takes none of the sample inputs, so the answers of its optimised form cannot be compared.';
     const optimised = tryOut({ ...plan, path, shared: true });
     if (!sameMetadata(original, optimised)) return 'The optimised form has other inputs or outputs.';
     if (optimised.answer === undefined || !sameAnswer(original.answer, optimised.answer))
       return 'The optimised form gives other answers.';
-    return undefined;
+    return original;
   } catch (error) {
     return `The optimised form cannot be used: ${messageOf(error)}`;
   }
 }
 
-function tryOut(plan: SessionPlan): Trial {
-  const session = OnnxSession.open(plan, directly);
+function metadataOf({ inputs, outputs }: Trial): ProbeReport {
+  return { inputs, outputs };
+}
+
+function tryOut(plan: SessionPlan, options?: InferenceSession.SessionOptions): Trial {
+  const session = OnnxSession.open(plan, directly, options);
   try {
     return { inputs: session.inputs, outputs: session.outputs, answer: firstAnswer(session) };
   } finally {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, readFileSync } from 'node:fs';
+import { createReadStream, readFileSync, statSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
@@ -47,13 +47,19 @@ const REPORT_FILE = 'report.json';
 export async function prepareModel(path: string, options: PrepareOptions): Promise<PreparedModel> {
   const probe = new ModelProbe(options.timeoutMs);
   try {
-    const file = await probe.inspect(path);
+    // What is wrong with the file, if only that it is not there, the inspection says.
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    // The digest of a large file takes as long as the start of the process that tries it.
+    const [file, digest] = await Promise.all([
+      probe.inspect(path),
+      size < options.thresholdBytes ? undefined : sha256(path),
+    ]);
     if (file.bytes < options.thresholdBytes) {
       const report = await probe.load(path, options.intraOpThreads);
       await probe.end();
       return asItIs(path, report);
     }
-    const key = await cacheKey(path, file.externalFiles);
+    const key = await cacheKey(digest ?? (await sha256(path)), dirname(path), file.externalFiles);
     const cache = await contentCache(join(options.cacheDir, 'weights'));
     const lease = await cache.acquire(key, async (folder) => {
       const report = await probe.load(path, options.intraOpThreads, folder);
@@ -83,17 +89,17 @@ function asItIs(path: string, { inputs, outputs }: ProbeReport): PreparedModel {
   return { path, shared: false, originalPath: path, inputs, outputs, release: () => Promise.resolve() };
 }
 
-/** Hex sha256 of everything that the optimised form depends on. */
-async function cacheKey(path: string, externalFiles: readonly string[]): Promise<string> {
-  const files = [path, ...externalFiles.map((name) => join(dirname(path), name))];
+/** Hex sha256 of everything that the optimised form depends on: the digest of the model's file, and what lies beside it, among others. */
+async function cacheKey(digest: string, folder: string, externalFiles: readonly string[]): Promise<string> {
   const parts = [
     onnxRuntimeVersion(),
     process.platform,
     process.arch,
     cpuFeatures(),
     JSON.stringify(SHARED_FORM),
+    digest,
   ];
-  for (const [index, file] of files.entries()) parts.push(externalFiles[index - 1] ?? '', await sha256(file));
+  for (const name of externalFiles) parts.push(name, await sha256(join(folder, name)));
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
 }
 
