@@ -86,6 +86,7 @@ class Application {}
 
 const app = await NestFactory.createApplicationContext(Application, { logger: ['error', 'warn'] });
 const raw = new Map<string, Worker>();
+const bare = new Map<string, Worker>();
 
 obey(
   {},
@@ -93,7 +94,13 @@ obey(
     register: async ({ url, workers }: { url: string; workers: number }) => {
       await app.get(ModelRegistry).register({ url, initialWorkers: workers, synchronous: true });
     },
-    call,
+    call: ({ model, inputs, concurrency, seconds }: CallOrder) =>
+      repeat(caller(model, inputs), concurrency, seconds),
+    bare: ({ inputs, seconds, ...order }: BareOrder) => {
+      const worker = bare.get(order.model) ?? niceWorker(order.program, order.model);
+      bare.set(order.model, worker);
+      return repeat(bareCaller(worker, inputs), 1, seconds);
+    },
     raw: async ({ model, program, job, seconds }: RawOrder): Promise<Calls> => {
       const worker = raw.get(model) ?? (await startRaw(model, program, job));
       worker.postMessage({ seconds });
@@ -110,6 +117,7 @@ obey(
   },
   async () => {
     for (const worker of raw.values()) worker.postMessage({ stop: true });
+    for (const worker of bare.values()) worker.unref();
     await app.close();
   },
 );
@@ -123,17 +131,44 @@ interface RawOrder {
   readonly seconds: number;
 }
 
+/** Calls of a thread that has a session and nothing else. */
+interface BareOrder {
+  /** The file of the model. */
+  readonly model: string;
+  readonly program: string;
+  readonly inputs: readonly ModelInput[];
+  readonly seconds: number;
+}
+
 async function startRaw(model: string, program: string, job: object): Promise<Worker> {
-  // As nice as the workers are.
-  const text = `require('node:os').setPriority(0, 10); void import(${JSON.stringify(program)});`;
-  const worker = new Worker(text, { eval: true, workerData: { model, job } });
+  const worker = niceWorker(program, { model, job });
   raw.set(model, worker);
   await once(worker, 'message');
   return worker;
 }
 
-async function call({ model, inputs, concurrency, seconds }: CallOrder): Promise<Calls> {
-  const ask = caller(model, inputs);
+/** A program in a thread as nice as Marline's workers are. */
+function niceWorker(program: string, workerData: unknown): Worker {
+  const text = `require('node:os').setPriority(0, 10); void import(${JSON.stringify(program)});`;
+  return new Worker(text, { eval: true, workerData });
+}
+
+/** Asks a bare thread by a message; tells how long its answer took. */
+function bareCaller(worker: Worker, inputs: readonly ModelInput[]): () => Promise<number> {
+  return async () => {
+    const own = inputs.map((input) => ({ ...input, data: input.data.slice() }));
+    const before = performance.now();
+    const answered = once(worker, 'message');
+    worker.postMessage(
+      own,
+      own.map(({ data }) => data.buffer),
+    );
+    await answered;
+    return performance.now() - before;
+  };
+}
+
+async function repeat(ask: () => Promise<number>, concurrency: number, seconds: number): Promise<Calls> {
   const times: number[] = [];
   const startedAt = performance.now();
   const endAt = startedAt + seconds * 1000;

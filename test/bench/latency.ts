@@ -17,7 +17,7 @@ const NAMES = ['mlp', 'cnn', 'efficientnet'];
 /** One way to ask a model: its p50 in milliseconds. */
 interface Way {
   readonly model: BenchModel;
-  readonly name: 'R' | 'in process' | 'over HTTP';
+  readonly name: 'R' | 'bare thread' | 'in process' | 'over HTTP';
   readonly p50: (seconds: number) => Promise<number>;
 }
 
@@ -49,12 +49,18 @@ export default function latency(): Promise<BenchResult> {
 function inProcess(child: Child, model: BenchModel): Way[] {
   const job: unknown = JSON.parse(readFileSync(writeSpec(model), 'utf8'));
   const raw = { model: model.file, program: `file://${SERVERS}raw-loop.mjs`, job };
+  const bare = { model: model.file, program: `file://${SERVERS}bare-threads.mjs`, inputs: inputsOf(model) };
   const call = { model: model.name, inputs: inputsOf(model), concurrency: 1 };
   return [
     {
       model,
       name: 'R',
       p50: async (seconds) => (await child.ask<Calls>('raw', { ...raw, seconds })).p50,
+    },
+    {
+      model,
+      name: 'bare thread',
+      p50: async (seconds) => (await child.ask<Calls>('bare', { ...bare, seconds })).p50,
     },
     {
       model,
@@ -93,7 +99,8 @@ function report(models: readonly BenchModel[], samples: Samples): BenchResult {
     title: 'Added latency at one connection',
     method: [
       'One caller that waits for each answer. R is `session.run()` in a loop of a worker thread of the same process and niceness,',
-      'making the tensor included; in process is `predict()` of what `@InjectModel` gives, in a Nest application without any door,',
+      'making the tensor included; a bare thread, as nice, has a session and nothing else, and is asked by a message of the main thread,',
+      'which waits for the one with the answer: the least that a model off the main thread can take; in process is `predict()` of what `@InjectModel` gives, in a Nest application without any door,',
       'from tensors to tensors; over HTTP is the standalone server asked by wrk, with JSON for the MLP and 600 KB of raw numbers',
       'for the images. p50 of each round.',
     ],
@@ -104,15 +111,20 @@ function report(models: readonly BenchModel[], samples: Samples): BenchResult {
         columns: [
           'model',
           'R, ms',
+          'bare thread, ms',
           'in process, ms',
           'over HTTP, ms',
+          'bare thread − R, µs',
           'in process − R, µs',
           'over HTTP − R, µs',
         ],
         rows: models.map((model) => ({
           title: model.title,
           cells: [
-            ...(['R', 'in process', 'over HTTP'] as const).map((way) => samples.of(`${model.name} ${way}`)),
+            ...(['R', 'bare thread', 'in process', 'over HTTP'] as const).map((way) =>
+              samples.of(`${model.name} ${way}`),
+            ),
+            added(model, 'bare thread'),
             added(model, 'in process'),
             added(model, 'over HTTP'),
           ],
