@@ -26,8 +26,13 @@ const REFUSED = [429, 503];
 const NAMES = ['minilm'];
 const LEAVERS_MODEL = 'efficientnet';
 
+/** Meanwhile another process asks the gateway's own route so often. */
+const HELLO_PER_SECOND = 20;
+
 interface Stage {
   readonly client: Child;
+  readonly neighbour: Child;
+  readonly hello: string;
   /** Without the deadline. */
   readonly request: LoadRequest;
   /** Milliseconds that a request may take. */
@@ -46,6 +51,8 @@ export default function overload(): Promise<BenchResult> {
     const options: GatewayOptions = { modelStore, cacheDir, loadModels };
     const gateway = await Child.start('gateway-server.ts', options);
     const client = await Child.start('load-client.ts', {});
+    const neighbour = await Child.start('load-client.ts', {});
+    const hello = `${gateway.url}/hello`;
     const url = (name: string) => `${gateway.url}/ml/predictions/${name}`;
     const samples = new Samples();
     const deadlines = new Map<string, number>();
@@ -60,7 +67,8 @@ export default function overload(): Promise<BenchResult> {
       await interleave(models, async (model) => {
         const { file: bodyFile, headers } = workshop.bodyOf(model);
         const request = { url: url(model.name), bodyFile, headers };
-        await overloadOnce(model.name, { client, request, deadlineMs: deadlines.get(model.name)! }, samples);
+        const deadlineMs = deadlines.get(model.name)!;
+        await overloadOnce(model.name, { client, neighbour, hello, request, deadlineMs }, samples);
         const body = workshop.bodyOf(counted);
         const { left, answered, runs } = await leaveEarly(gateway, url('counted'), body, LEAVING);
         samples.add('left', left);
@@ -71,6 +79,7 @@ export default function overload(): Promise<BenchResult> {
       return report(models, deadlines, samples);
     } finally {
       await client.stop();
+      await neighbour.stop();
       await gateway.stop();
     }
   });
@@ -85,7 +94,7 @@ function closed(client: Child, request: LoadRequest, clients: number): Promise<C
 /** Measures the capacity, then half of it, twice of it, and half of it again without a pause. */
 async function overloadOnce(
   name: string,
-  { client, request, deadlineMs }: Stage,
+  { client, neighbour, hello, request, deadlineMs }: Stage,
   samples: Samples,
 ): Promise<void> {
   const { perSecond: capacity } = await closed(client, request, CLIENTS);
@@ -95,7 +104,15 @@ async function overloadOnce(
     arrivals: 'poisson',
     phases: [calm, { perSecond: capacity * 2, seconds: SECONDS }, calm],
   };
-  const load = await client.ask<OpenLoad>('open', order);
+  const helloOrder: OpenOrder = {
+    request: { url: hello },
+    arrivals: 'constant',
+    phases: order.phases.map(({ seconds }) => ({ perSecond: HELLO_PER_SECOND, seconds })),
+  };
+  const [load, hellos] = await Promise.all([
+    client.ask<OpenLoad>('open', order),
+    neighbour.ask<OpenLoad>('open', helloOrder),
+  ]);
   const [from, to] = [CALM_SECONDS * 1000, (CALM_SECONDS + SECONDS) * 1000];
   const during = indices(load, from, to);
   const answered = during.filter((at) => load.status[at] === 200);
@@ -103,6 +120,7 @@ async function overloadOnce(
   const refused = during.filter((at) => REFUSED.includes(load.status[at]!));
   // From when it was sent: how late the generator was is its own affair, and stands in the table.
   const refusals = refused.map((at) => load.latency[at]! - load.late[at]!);
+  const helloTimes = indices(hellos, from, to).map((at) => hellos.latency[at]! - hellos.late[at]!);
   const sentLate = during.map((at) => load.late[at]!);
   const add = (what: string, value: number) => samples.add(`${name} ${what}`, value);
   const share = (count: number) => count / during.length;
@@ -113,6 +131,7 @@ async function overloadOnce(
   add('answered late', share(answered.length - good.length));
   add('given up', share(during.length - answered.length - refused.length));
   add('refusal p99', quantile(refusals, 0.99));
+  add('hello p99', quantile(helloTimes, 0.99));
   add('sent late', quantile(sentLate, 0.99));
   add('recovery', recoveryMs(load, indices(load, 0, from), indices(load, to, Infinity), to));
 }
@@ -152,6 +171,7 @@ function report(
     'answered late',
     'given up',
     'refusal p99',
+    'hello p99',
     'recovery',
     'sent late',
   ];
@@ -161,7 +181,7 @@ function report(
     method: [
       `Poisson arrivals at twice the capacity for ${SECONDS} s, each request with an \`x-request-timeout-ms\` of`,
       `${models.map(({ name, title }) => `${deadlines.get(name)} ms for ${title}`).join(', ')}: ten times a run over HTTP, 100 ms at least. The capacity is that of ${CLIENTS} clients in a`,
-      `closed loop just before. An answer is good when it came within the deadline after the request was due; refused, answered late and\ngiven up (504 at the deadline) are shares of all requests, the time of a refusal counts from when it was sent. Before and after`,
+      `closed loop just before. An answer is good when it came within the deadline after the request was due; refused, answered late and\ngiven up (504 at the deadline) are shares of all requests, the time of a refusal counts from when it was sent, and so\ndoes that of \`/hello\`, a route of the gateway that another process asks ${HELLO_PER_SECOND} times a second: what any answer takes meanwhile. Before and after`,
       `there are ${CALM_SECONDS} s at half of the capacity: recovery is the time until a second begins in which every answer is as fast as before.`,
       `Then ${LEAVING} requests wait for two workers of ${LEAVERS_MODEL} and every second client closes its connection: runs are counted by the`,
       `model's handler; what a worker had begun when its client left counts as one too many.`,
@@ -210,6 +230,7 @@ function report(
           'answered late',
           'given up',
           'refusal p99 ms',
+          '`/hello` p99 ms',
           'recovery ms',
           'sent late p99 ms',
         ],
