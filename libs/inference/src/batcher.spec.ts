@@ -69,6 +69,30 @@ describe('Batcher without a delay', () => {
     expect(seen.batches).toEqual([[1], [2], [3]]);
   });
 
+  it('takes a power of two of what waits where the sizes of runs had better not change', () => {
+    const { submit, seen, free } = setUp({ batchSize: () => 12, steady: () => true });
+    for (let item = 1; item <= 19; item++) submit(item);
+    for (let run = 0; run < 4; run++) free();
+    expect(seen.batches.map(({ length }) => length)).toEqual([12, 4, 2, 1]);
+  });
+
+  it.each<[string, Partial<BatcherOptions<number>>]>([
+    ['has learned a size', { adaptive: true }],
+    ['has waited for others', { maxBatchDelayMs: 5 }],
+    ['goes to workers to which a change is nothing', { steady: () => false }],
+  ])('takes all that wait into a batch that %s', (_, options) => {
+    const { clock, batcher, submit, seen, free } = setUp({
+      batchSize: () => 8,
+      steady: () => true,
+      ...options,
+    });
+    for (let run = 0; run < 100; run++) for (const items of [1, 2, 4, 8]) batcher.learn(items, 10);
+    for (let item = 1; item <= 7; item++) submit(item);
+    free();
+    clock.advance(5);
+    expect(seen.batches).toEqual([[1, 2, 3, 4, 5, 6, 7]]);
+  });
+
   it('asks for the batch size each time', () => {
     let size = 1;
     const { submit, seen, free } = setUp({ batchSize: () => size });

@@ -12,6 +12,8 @@ export interface BatcherOptions<T> {
   readonly batchSize: () => number;
   /** True: the size of a run is learned, up to `batchSize`. */
   readonly adaptive?: boolean;
+  /** True: runs had better have as many items as those before, so one of a size that is not learned, which waits for none, has a power of two. */
+  readonly steady?: () => boolean;
   /** True: a worker may get several runs' worth of a very small model at once. False by default: one run, one hand-over. */
   readonly handsOver?: boolean;
   /** Milliseconds that a batch waits to fill, from the moment a worker could take its first item. 0: never waits. */
@@ -192,7 +194,7 @@ export class Batcher<T> implements BatchingPolicy<T> {
         const share = this.#forecast.share(this.#line.length, idle, this.#batchSize());
         spreads = share < this.#line.length;
         const delay = this.#delay;
-        const batch = this.#take(share);
+        const batch = this.#take(this.#rounded(share));
         if (batch.length === 0) continue;
         const now = this.#options.clock.now();
         this.#forecast.sent(batch.length, now);
@@ -248,6 +250,14 @@ export class Batcher<T> implements BatchingPolicy<T> {
   #endDelay(): void {
     this.#delay?.cancel();
     this.#delay = undefined;
+  }
+
+  /** A run of a few more is filled up to the next power of two, which costs more than those few do in the next run. */
+  #rounded(share: number): number {
+    const { steady, adaptive, maxBatchDelayMs } = this.#options;
+    const waiting = this.#line.length;
+    if (waiting >= share || adaptive === true || maxBatchDelayMs > 0 || steady?.() !== true) return share;
+    return 2 ** Math.floor(Math.log2(waiting));
   }
 
   /** Up to `most` requests, fewer when a larger run would be too late for one of them. */

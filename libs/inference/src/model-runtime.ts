@@ -54,6 +54,8 @@ export class ModelRuntime {
   /** Present when a handler of the application serves the model. */
   readonly #hostRoute: HostRoute | undefined;
   #failure: MarlineError | undefined;
+  /** What the worker told that became ready last. */
+  #steady = false;
   #scaling = 0;
   #draining: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -101,6 +103,9 @@ export class ModelRuntime {
         if (state === 'failed' && !this.#canServe())
           this.#queue.abandon(new MarlineError('NO_WORKER', { model: this.name }));
       },
+      onReady: ({ steady = false }) => {
+        this.#steady = steady;
+      },
       onIdle: () => {
         this.#autoscaler.freed();
         this.#queue.wake();
@@ -115,6 +120,7 @@ export class ModelRuntime {
       observer: options.observer,
       batchSize: () => this.#loader.batchSize,
       adaptive: learnsBatchSizes(model.settings),
+      steady: () => this.#steady,
       handsOver: !runsCodeOfArchive(model.plan),
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,

@@ -40,7 +40,11 @@ export async function loadOnnxEngine(
       if (sample !== undefined) steady?.learn(sample);
     }
     return {
-      info: { inputs: session?.inputs ?? [], outputs: session?.outputs ?? [] },
+      info: {
+        inputs: session?.inputs ?? [],
+        outputs: session?.outputs ?? [],
+        ...(steady?.isSteady === true && { steady: true }),
+      },
       run: (items, sink) => runner.run(items, sink),
       close: async () => session?.release(),
     };

@@ -28,6 +28,8 @@ export interface RunQueueOptions {
   readonly batchSize: () => number;
   /** True: the size of a run is learned, up to `batchSize`. */
   readonly adaptive: boolean;
+  /** True: the sizes of runs had better not change. Asked for every batch, because the workers tell it when they are ready. */
+  readonly steady: () => boolean;
   /** True when no code of an archive runs in the workers: a hook that hangs must take no more than its own run along. */
   readonly handsOver: boolean;
   /** Milliseconds that a batch waits to fill; 0 = it never waits while a worker is idle. */
@@ -69,14 +71,11 @@ export class RunQueue {
   }
 
   #plainBatcher(): Batcher<Run> {
-    const { ref, clock, batchSize, adaptive, handsOver, maxBatchDelayMs, queueSize, tickets } = this.options;
+    const { ref, batchSize, queueSize, tickets } = this.options;
     return new Batcher<Run>({
+      ...this.options,
       batchSize: tickets ? () => 1 : batchSize,
-      adaptive,
-      handsOver,
-      maxBatchDelayMs,
       queueSize: tickets ? 0 : queueSize,
-      clock,
       idle: () => this.pool.room,
       ready: () => this.pool.readyCount,
       dispatch: (batch, delayedMs) => this.#dispatch(batch, delayedMs),

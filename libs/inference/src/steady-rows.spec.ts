@@ -48,6 +48,7 @@ function learned(changeMs: Parameters<typeof session>[0], most = 16, options = {
 describe('SteadyRows', () => {
   it('fills batches up where a change is expensive, and answers what was asked', () => {
     const { fake, rows } = learned(300);
+    expect(rows.isSteady).toBe(true);
     for (const count of [1, 3, 2, 4, 1, 7, 5]) {
       const { y } = rows.run(batch(count));
       expect(y?.shape).toEqual([count, WIDTH]);
@@ -60,6 +61,7 @@ describe('SteadyRows', () => {
 
   it('leaves batches alone where a change costs little', () => {
     const { fake, rows } = learned(3);
+    expect(rows.isSteady).toBe(false);
     for (const count of [1, 3, 2]) rows.run(batch(count));
     expect(fake.ran).toEqual([1, 3, 2]);
   });

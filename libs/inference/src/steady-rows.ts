@@ -61,8 +61,13 @@ export class SteadyRows {
     }
   }
 
+  /** True: a change is expensive, as far as is known. */
+  get isSteady(): boolean {
+    return this.#changeMs > 0;
+  }
+
   run(inputs: Tensors): Tensors {
-    const given = this.#changeMs > 0 ? rowsOf(inputs) : undefined;
+    const given = this.isSteady ? rowsOf(inputs) : undefined;
     if (given === undefined || given < 1 || given > this.most) return this.session.run(inputs);
     const before = this.#rows;
     if (given > before / 2) {

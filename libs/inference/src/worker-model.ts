@@ -29,4 +29,6 @@ export interface WorkerModel {
 export interface WorkerReady {
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
+  /** True: runs had better have as many rows as those before; see `SteadyRows`. */
+  readonly steady?: boolean;
 }

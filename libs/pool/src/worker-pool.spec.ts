@@ -70,6 +70,18 @@ describe('scaling', () => {
     ]);
   });
 
+  it('passes on what a worker tells when it is ready, before it asks for work', async () => {
+    const told: string[] = [];
+    const { pool, worker } = setUp({
+      onReady: (info) => told.push(info),
+      onIdle: () => told.push('idle'),
+    });
+    const done = pool.scale(1);
+    worker(0).ready();
+    await done;
+    expect(told).toEqual(['info', 'idle']);
+  });
+
   it('rejects with the real error of the first failed start', async () => {
     const { pool, worker } = setUp();
     const done = pool.scale(2);

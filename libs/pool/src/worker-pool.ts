@@ -34,6 +34,8 @@ export interface WorkerPoolOptions<Model, Info> {
   readonly retryWindowMs: number;
   readonly clock?: Clock;
   readonly observer?: (event: PoolEvent) => void;
+  /** What a worker tells when it is ready, before it gets work. */
+  readonly onReady?: (info: Info) => void;
   /** A worker may have room for a run: give it work. */
   readonly onIdle: () => void;
   /**
@@ -84,6 +86,7 @@ export class WorkerPool<Model, Info> {
         metric: (metric) => options.metric?.(id, metric),
         log: (level, text) => options.log?.(id, level, text),
       }),
+      ready: (info) => options.onReady?.(info),
       idle: options.onIdle,
       counted: (change) => {
         this.#room += change;

@@ -20,6 +20,8 @@ export interface SlotHost<Model, Info> {
   readonly retryWindowMs: number;
   create(id: number, events: WorkerEvents): PoolWorker<Model, Info>;
   events(id: number): Pick<WorkerEvents, 'metric' | 'log'>;
+  /** The slot's worker is ready, and told this. */
+  ready(info: Info): void;
   /** The slot's worker has room for a run: give it work. */
   idle(): void;
   /** So many more runs can begin, or fewer. */
@@ -200,7 +202,7 @@ export class WorkerSlot<Model, Info> {
     switch (outcome.kind) {
       case 'ready':
         // A worker may die between saying that it is ready and this continuation.
-        if (death === undefined) this.#ready();
+        if (death === undefined) this.#ready(outcome.info);
         else this.#lost(death, false);
         break;
       case 'permanent':
@@ -211,8 +213,9 @@ export class WorkerSlot<Model, Info> {
     }
   }
 
-  #ready(): void {
+  #ready(info: Info): void {
     this.#state = 'ready';
+    this.#host.ready(info);
     this.#count();
     this.#error = undefined;
     this.#backoff.reset();
