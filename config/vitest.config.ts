@@ -1,17 +1,40 @@
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { defaultServerConditions } from 'vite';
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { built } from '../test/support/built.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const conditions = ['marline-source', ...defaultServerConditions];
 
 /** Specs that run in the process of others. */
-const SHARED = ['{src,libs}/**/*.spec.ts', 'test/{archive,handler,http}/*.spec.ts', 'test/inference/!(onnx-worker).spec.ts'];
+const SHARED = [
+  '{src,libs}/**/*.spec.ts',
+  'test/{archive,handler,http}/*.spec.ts',
+  'test/inference/!(onnx-worker).spec.ts',
+];
+
+/** The sources start threads and processes from the build: Node.js runs no TypeScript, and a loader for it costs more than the start itself. */
+const startsFromBuild: Plugin = {
+  name: 'starts-from-build',
+  enforce: 'pre',
+  transform(code, id) {
+    const path = relative(root, id);
+    if (!/^(?:src|libs)\/.*(?<!\.spec)\.ts$/.test(path) || !code.includes('import.meta.url')) return null;
+    const url = JSON.stringify(built(path.replace(/\.ts$/, '.js')).href);
+    return { code: `import.meta.url = ${url}; ${code}`, map: null };
+  },
+};
 
 export default defineConfig({
   root,
-  resolve: { conditions },
-  ssr: { resolve: { conditions } },
+  plugins: [startsFromBuild],
+  resolve: {
+    // No condition, as for the build and for type checks: vitest would hand it on to Node.js, and to what that starts.
+    alias: [
+      { find: '#libs/handler/worker', replacement: `${root}libs/handler/src/worker.ts` },
+      { find: /^#libs\/(\w+)$/, replacement: `${root}libs/$1/src/index.ts` },
+    ],
+  },
   test: {
     pool: 'forks',
     // Half of the time specs wait for children: Python, servers, worker processes. By default two cores would run one file at a time.
@@ -19,11 +42,11 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default', `${root}test/support/summary-reporter.ts`],
+    globalSetup: `${root}test/support/fresh-build.ts`,
     projects: [
       // Specs that leave nothing behind share what was imported, which makes them up to four times as fast.
       { extends: true, test: { name: 'shared', include: SHARED, isolate: false } },
       { extends: true, test: { name: 'apart', include: ['test/**/*.spec.ts'], exclude: SHARED } },
     ],
-    execArgv: ['--conditions=marline-source', `--import=${new URL('../test/support/ts-register.mjs', import.meta.url).href}`],
   },
 });

@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { built } from '../../test/support/built.js';
 import { LogFile } from './log-file.js';
 
 let folder: string;
@@ -150,19 +151,12 @@ describe('a log file', () => {
   function runIn(device: string, pipe: string, body: string): { output: string; told: string } {
     mkdirSync(join(folder, 'logs'));
     symlinkSync(device, path);
-    const module = new URL('log-file.ts', import.meta.url).href;
-    const register = new URL('../../test/support/ts-register.mjs', import.meta.url).href;
+    const module = built('src/log-files/log-file.js').href;
     const script = `
       const { LogFile } = await import(${JSON.stringify(module)});
       const open = () => new LogFile(${JSON.stringify(path)}, console.error, 10);
       ${body}`;
-    const flags = [
-      '--conditions=marline-source',
-      `--import=${register}`,
-      '--input-type=module',
-      '-e',
-      script,
-    ];
+    const flags = ['--input-type=module', '-e', script];
     // A pipe of the shell: what a child of Node gets is a socket, which cannot be opened by its name.
     // One description for both would make the other end of the pipe non-blocking.
     const told = join(folder, 'told');

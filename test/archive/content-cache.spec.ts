@@ -7,22 +7,16 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ContentCache } from '#libs/archive';
+import { bundled } from '../support/bundled.js';
 
-const script = fileURLToPath(new URL('cache-holder.ts', import.meta.url));
-const loader = new URL('../support/ts-register.mjs', import.meta.url).href;
+const script = fileURLToPath(await bundled(new URL('cache-holder.ts', import.meta.url)));
 
 let dir: string;
 let children: ChildProcess[];
 
 /** Starts a process that holds `key`; resolves with what it says, line by line. */
 function holder(key: string, then = 'hold') {
-  const child = spawn(
-    process.execPath,
-    ['--conditions=marline-source', `--import=${loader}`, script, dir, key, then],
-    {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    },
-  );
+  const child = spawn(process.execPath, [script, dir, key, then], { stdio: ['pipe', 'pipe', 'inherit'] });
   children.push(child);
   const ended = once(child, 'exit');
   const lines = createInterface({ input: child.stdout });

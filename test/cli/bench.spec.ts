@@ -5,10 +5,10 @@ import { createServer as createHttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BenchReport } from '../../src/load/bench-report.js';
 import { run } from '../../src/program.js';
+import { CLI } from '../support/built.js';
 import { fixture } from '../support/open-registry.js';
 import { serveApp } from '../support/serve-app.js';
 import { RecordedTerminal } from './terminal.js';
@@ -237,9 +237,8 @@ describe('marline bench', () => {
 
   it('ends with the result so far at Ctrl-C', async () => {
     const url = await rawServer((socket) => setTimeout(() => socket.write(ANSWER), 2));
-    const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
     const child = fork(
-      cli,
+      CLI,
       ['bench', '--url', url, '--connections', '1', '--warmup', '0', '--duration', '60', '--json'],
       {
         stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -12,8 +12,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it, vi } from 'vitest';
+import { CLI } from '../support/built.js';
 import { fixture } from '../support/open-registry.js';
 import { Conversion, LINEAR } from './conversion.js';
 
@@ -283,7 +283,6 @@ describe('marline convert, with a program in place of Python', () => {
   it('writes nothing when Ctrl-C comes', async () => {
     const archive = await work.pack(LINEAR);
     const script = `touch '${work.folder}/started'; sleep 60`;
-    const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
     const args = [
       'convert',
       archive,
@@ -294,7 +293,7 @@ describe('marline convert, with a program in place of Python', () => {
       '--export-path',
       work.out,
     ];
-    const child = fork(cli, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    const child = fork(CLI, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     let errors = '';
     child.stderr!.on('data', (text: Buffer) => (errors += text.toString()));
     const exited = once(child, 'exit');

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { run } from '../../src/program.js';
+import { built } from '../support/built.js';
 import { RecordedTerminal } from './terminal.js';
 
 let folder: string;
@@ -28,7 +29,7 @@ async function create(name: string, dir = join(folder, 'new'), ...options: strin
   return { code, dir, stdout: terminal.stdout.text, stderr: terminal.stderr.text };
 }
 
-// The generated handler imports the package by its name: a stand-in in node_modules leads to the sources.
+// The generated handler imports the package by its name: a stand-in in node_modules leads to the build.
 function linkPackage(dir: string): void {
   const target = join(dir, 'node_modules/marline');
   mkdirSync(target, { recursive: true });
@@ -36,7 +37,7 @@ function linkPackage(dir: string): void {
     join(target, 'package.json'),
     JSON.stringify({ type: 'module', exports: { './handler': './handler.js' } }),
   );
-  const source = new URL('../../libs/handler/src/worker.ts', import.meta.url).href;
+  const source = built('libs/handler/src/worker.js').href;
   writeFileSync(join(target, 'handler.js'), `export * from ${JSON.stringify(source)};`);
 }
 
@@ -47,16 +48,9 @@ describe('marline handler new', () => {
     expect(readdirSync(dir).toSorted()).toEqual(['README.md', 'handler.mjs', 'handler.test.mjs']);
     expect(stdout).toContain('handler.mjs');
     linkPackage(dir);
-    const loader = new URL('../support/ts-register.mjs', import.meta.url).href;
     const { stdout: report } = await promisify(execFile)(
       process.execPath,
-      [
-        '--conditions=marline-source',
-        `--import=${loader}`,
-        '--test',
-        '--test-reporter=tap',
-        'handler.test.mjs',
-      ],
+      ['--test', '--test-reporter=tap', 'handler.test.mjs'],
       { cwd: dir, env: { ...process.env, NODE_OPTIONS: '' } },
     );
     expect(report).toContain('# pass 3');

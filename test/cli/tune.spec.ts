@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseModelConfig } from '#libs/archive';
 import { run } from '../../src/program.js';
+import { CLI } from '../support/built.js';
 import { fixture } from '../support/open-registry.js';
 import { packFixture } from '../support/serve-app.js';
 import { RecordedTerminal } from './terminal.js';
@@ -115,9 +115,8 @@ describe('marline tune', () => {
   });
 
   it('writes nothing when Ctrl-C comes', async () => {
-    const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
     const args = ['tune', fixture('models/mlp.onnx'), ...SHORT, '--seconds', '60', '--output', output];
-    const child = fork(cli, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    const child = fork(CLI, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     let errors = '';
     child.stderr!.on('data', (text: Buffer) => {
       errors += text.toString();

@@ -6,6 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EncodedError } from '#libs/common';
+import { bundled } from '../support/bundled.js';
 
 interface Loaded {
   readonly name?: string;
@@ -19,14 +20,14 @@ interface Loaded {
 let folder: string;
 let worker: Worker;
 
-beforeAll(() => {
+beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'marline-loading-'));
   cpSync(fileURLToPath(new URL('../fixtures/handlers/loading', import.meta.url)), folder, {
     recursive: true,
   });
   // Not among the fixtures, because no tool that reads them could.
   writeFileSync(join(folder, 'syntax-error.mjs'), 'export default class {');
-  worker = new Worker(new URL('./load.worker.js', import.meta.url));
+  worker = new Worker(await bundled(new URL('./load.worker.ts', import.meta.url)));
 });
 afterAll(async () => {
   worker.postMessage('end');

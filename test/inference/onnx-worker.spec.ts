@@ -5,6 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { BatchItem, HandlerMetric, ItemResult, MarlineError, Tensors } from '#libs/common';
 import { ThreadWorker } from '#libs/pool';
+import { built } from '../support/built.js';
 import type { WorkerModel, WorkerReady } from '../../libs/inference/src/worker-model.js';
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
@@ -26,7 +27,7 @@ async function start(model: string | null, handler: WorkerModel['handler']) {
   const seen: Seen = { logs: [], metrics: [] };
   const worker = new ThreadWorker<WorkerModel, WorkerReady>({
     id: 1,
-    entry: new URL('../../libs/inference/src/onnx.worker.js', import.meta.url),
+    entry: built('libs/inference/src/onnx.worker.js'),
     startTimeoutMs: 30_000,
     events: {
       exited: () => {},

@@ -6,8 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { serialize } from 'node:v8';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MarlineError } from '#libs/common';
+import { bundled } from '../support/bundled.js';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
-import { ScriptWorkers, ask } from './worker-kinds.js';
+import { ScriptWorkers, ask, entry } from './worker-kinds.js';
 
 const workers = new ScriptWorkers();
 const { exits } = workers;
@@ -143,8 +144,8 @@ describe('the end of a worker process', () => {
   });
 
   it.runIf(isLinux)('comes when the one it works for is gone', async () => {
-    const entry = fileURLToPath(new URL('./fixtures/parent.worker.js', import.meta.url));
-    const parent = spawn(process.execPath, [...process.execArgv, entry], {
+    const script = await bundled(new URL('./fixtures/parent.worker.ts', import.meta.url));
+    const parent = spawn(process.execPath, [fileURLToPath(script), entry.href], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     const [pid] = (await once(parent.stdout.setEncoding('utf8'), 'data')) as [string];

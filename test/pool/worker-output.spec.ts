@@ -1,11 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { SpareThread } from '#libs/pool';
-import { ScriptWorkers, ask } from './worker-kinds.js';
+import { ScriptWorkers, ask, entry } from './worker-kinds.js';
 
 const workers = new ScriptWorkers();
 afterEach(() => workers.end());
 
-const entry = new URL('./fixtures/script.worker.js', import.meta.url);
 const takesOutput = true;
 
 describe.each(['thread', 'process'] as const)('what the code of a %s prints', (kind) => {

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { RunningServer } from '../../src/server.js';
+import { CLI } from '../support/built.js';
 
 /** Addresses on free ports of this machine, where nobody is asked for tokens, for {@link MarlineProcess}. */
 export const FREE_PORTS = {
@@ -17,10 +18,6 @@ export const FREE_PORTS = {
 export const FREE_GRPC_PORTS = { MARLINE_GRPC_INFERENCE_PORT: '0', MARLINE_GRPC_MANAGEMENT_PORT: '0' };
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const FLAGS = [
-  '--conditions=marline-source',
-  `--import=${new URL('../support/ts-register.mjs', import.meta.url).href}`,
-];
 
 /** The port of a server inside this process. */
 export function portOf({ addresses }: RunningServer, plane: 'inference' | 'management' | 'metrics'): number {
@@ -32,7 +29,7 @@ export function portOf({ addresses }: RunningServer, plane: 'inference' | 'manag
 /** Packs the sample models of `npm start` into a folder. */
 export async function packSamples(folder: string): Promise<void> {
   const script = `${root}test/support/pack-sample-models.mjs`;
-  await promisify(execFile)(process.execPath, [...FLAGS, script, folder]);
+  await promisify(execFile)(process.execPath, [script, folder]);
 }
 
 /** Resolves when these models are ready; rejects with the server's own report when one is not within the time limit. */
@@ -52,7 +49,7 @@ export async function readiness(
   }
 }
 
-/** `marline` as a process of its own, from the sources. */
+/** `marline` as a process of its own, from the build. */
 export class MarlineProcess {
   output = '';
   readonly #child: ChildProcess;
@@ -60,7 +57,7 @@ export class MarlineProcess {
 
   /** @param args the command line, such as `['serve', '--model-store', 'models']` */
   constructor(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
-    this.#child = spawn(process.execPath, [...FLAGS, `${root}src/cli.ts`, ...args], {
+    this.#child = spawn(process.execPath, [CLI, ...args], {
       cwd: options.cwd ?? root,
       env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', ...FREE_GRPC_PORTS, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -6,7 +6,6 @@ import { fileURLToPath } from 'node:url';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 const folder = resolve(process.argv[2] ?? '.marline/model-store');
-const fromSources = process.execArgv.includes('--conditions=marline-source');
 
 const ageOf = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 const samples = JSON.parse(readFileSync(join(fixtures, 'sample-models.json'), 'utf8'));
@@ -16,7 +15,7 @@ const outdated = Object.entries(samples).filter(([name, files]) => {
 });
 
 if (outdated.length > 0) {
-  const { run } = await import(fromSources ? '../../src/program.js' : '../../dist/src/program.js');
+  const { run } = await import('../../dist/src/program.js');
   mkdirSync(folder, { recursive: true });
   process.chdir(fixtures);
   for (const [name, { serializedFile, handler, extraFiles }] of outdated) {

@@ -1,4 +1,4 @@
-// Lets a worker thread of a test load the TypeScript sources: vitest transforms only what it imports itself.
+// Lets Node.js run the TypeScript sources, for programs that vitest does not run.
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { transform } from 'rolldown/utils';
