@@ -15,11 +15,27 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packArchive } from '#libs/archive';
 import { makeMnistArchives, type MnistArchives } from '../support/mnist-archives.js';
 import { fixture, openRegistry } from '../support/open-registry.js';
+import { preloadedPython, type PreloadedPython } from '../support/preloaded-python.js';
 import { pythonVenv } from '../support/python-venv.js';
 import { Conversion, LINEAR } from './conversion.js';
 
 const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const CONVERT_MS = 240_000;
+/** What an export imports: two thirds of its time. */
+const EXPORTER = [
+  'torch',
+  'torch.export._trace',
+  'torch.export._patches',
+  'torch.onnx._internal.exporter._compat',
+  'torch._dynamo.variables',
+  'torch._functorch.aot_autograd',
+  'torch._inductor.utils',
+  'torch.distributed.tensor',
+  'onnx.reference',
+  'onnxscript.function_libs.torch_lib',
+  'onnxscript.optimizer',
+  'onnxscript.rewriter.onnx_fusions',
+];
 
 const venv = await pythonVenv();
 if (venv.missing !== undefined)
@@ -103,7 +119,12 @@ withTorch('marline convert, of MNIST', () => {
 });
 
 withTorch('marline convert', () => {
-  const convertWith = (...args: string[]) => work.run(...args, '--python', python);
+  let preloaded: PreloadedPython;
+  beforeAll(async () => {
+    preloaded = await preloadedPython(python, EXPORTER);
+  }, CONVERT_MS);
+  afterAll(() => preloaded.close());
+  const convertWith = (...args: string[]) => work.run(...args, '--python', preloaded.python);
 
   it(
     'keeps version, settings and other files, and leaves behind what only Python reads',
