@@ -1,4 +1,5 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { preloadedPython } from '../support/preloaded-python.js';
 import { pythonVenv } from '../support/python-venv.js';
 import { inThisProcess, type Launcher } from './launch.js';
 import type { Recorded } from './records.js';
@@ -20,8 +21,11 @@ export async function describeReplay(file: string): Promise<void> {
   if (missing !== undefined) console.warn(`${file} is not replayed: ${missing}.`);
   const recordFile = RECORD_FILES.find((candidate) => candidate.file === file);
   if (recordFile === undefined) throw new Error(`${file} is not among the files that are replayed.`);
+  // Most of the start of a worker is PyTorch.
+  const preloaded = python === undefined ? undefined : await preloadedPython(python, ['torch']);
+  afterAll(() => preloaded?.close());
   describe.skipIf(python === undefined).each([...runsOf(recordFile)])('%s', (_run, records) =>
-    testRun(records, inThisProcess(python), AS_RECORDED),
+    testRun(records, inThisProcess(preloaded?.python), AS_RECORDED),
   );
 }
 
