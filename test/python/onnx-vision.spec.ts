@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ServedModel } from '#libs/inference';
 import { fixture, openRegistry, type OpenRegistry } from '../support/open-registry.js';
+import { preloadedPython, type PreloadedPython } from '../support/preloaded-python.js';
 import { pythonVenv } from '../support/python-venv.js';
 import { torchvision, type Torchvision } from '../support/torchvision.js';
 
@@ -15,7 +16,6 @@ const { modules, missing }: Torchvision =
 if (missing !== undefined) console.warn(`Nothing is compared with TorchServe's handlers: ${missing}.`);
 
 const SETUP_MS = 600_000;
-/** Each comparison starts a Python with PyTorch, which takes its time on a busy machine. */
 const TEST_MS = 240_000;
 const PHOTOS = [fixture('images/coffee.jpg'), fixture('images/chelsea.jpg')];
 
@@ -23,11 +23,15 @@ type Box = readonly [number, number, number, number];
 type Found = Readonly<Record<string, Box | number>>;
 type Pixels = readonly (readonly (readonly [number, number])[])[];
 
+// On a machine that others use, two threads of PyTorch spend their time waiting for each other.
+const env = { ...process.env, PYTHONPATH: modules, OMP_NUM_THREADS: '1' };
 let open: OpenRegistry;
+let preloaded: PreloadedPython;
 /** One network of torchvision each, exported to ONNX for our handlers, and as PyTorch has it for TorchServe's. */
 beforeAll(async () => {
   if (modules === undefined) return;
   open = await openRegistry();
+  preloaded = await preloadedPython(venv.python ?? '', ['torch', 'torchvision'], env);
   await python('make_torchvision.py', open.store, ...PHOTOS);
   for (const [modelName, handler] of [
     ['detector', 'object_detector'],
@@ -39,19 +43,20 @@ beforeAll(async () => {
     expect(settings.runsPython).toBe(false);
   }
 }, SETUP_MS);
-afterAll(() => open?.close());
+afterAll(async () => {
+  await open?.close();
+  await preloaded?.close();
+});
 
 async function python(script: string, ...args: string[]): Promise<string> {
-  // On a machine that others use, two threads of PyTorch spend their time waiting for each other.
-  const env = { ...process.env, PYTHONPATH: modules, OMP_NUM_THREADS: '1' };
-  const { stdout } = await run(venv.python ?? '', ['-B', fixture(`torch/${script}`), ...args], {
+  const { stdout } = await run(preloaded.python, ['-B', fixture(`torch/${script}`), ...args], {
     maxBuffer: 2 ** 27,
     env,
   });
   return stdout.trim().split('\n').at(-1) ?? '';
 }
 
-/** What TorchServe's handler answers to a picture in a Python of its own. */
+/** What TorchServe's handler answers to a picture in a process of its own. */
 async function theirs<T>(handler: string, weights: string, picture: string): Promise<T> {
   const [answer] = JSON.parse(await python('run_handler.py', handler, weights, picture)) as T[];
   return answer as T;

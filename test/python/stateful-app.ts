@@ -5,6 +5,7 @@ import { packArchive } from '#libs/archive';
 import { ServedModel, type ModelRegistry, type ModelRuntime } from '#libs/inference';
 import type { MarlineModuleOptions } from '#libs/serve';
 import { fixture } from '../support/open-registry.js';
+import { preloadedPython } from '../support/preloaded-python.js';
 import { pythonVenv } from '../support/python-venv.js';
 import { serveApp } from '../support/serve-app.js';
 
@@ -48,7 +49,9 @@ export interface StatefulApp {
 }
 
 export async function statefulApp(options: MarlineModuleOptions = {}): Promise<StatefulApp> {
-  const app = await serveApp({ options: { python, ...options } });
+  // A test has new workers for each model; most of their start is PyTorch.
+  const preloaded = missing === undefined ? await preloadedPython(python, ['torch']) : undefined;
+  const app = await serveApp({ options: { python: preloaded?.python ?? '', ...options } });
   const { url, registry, models } = app;
   let count = 0;
   const write = (name: string, lines: readonly string[]): string => {
@@ -60,7 +63,10 @@ export async function statefulApp(options: MarlineModuleOptions = {}): Promise<S
     url,
     registry,
     store: models.store,
-    close: () => app.close(),
+    async close() {
+      await app.close();
+      await preloaded?.close();
+    },
     async packModel(config) {
       await packArchive({
         modelName: 'tensors',

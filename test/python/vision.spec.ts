@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ServedModel } from '#libs/inference';
 import { fixture, openRegistry, type OpenRegistry } from '../support/open-registry.js';
+import { preloadedPython, type PreloadedPython } from '../support/preloaded-python.js';
 import { pythonVenv } from '../support/python-venv.js';
 import { torchvision, type Torchvision } from '../support/torchvision.js';
 
@@ -12,29 +13,31 @@ const run = promisify(execFile);
 const venv = await pythonVenv();
 const { modules, missing }: Torchvision =
   venv.python === undefined ? { missing: venv.missing } : await torchvision(venv.python);
-const python = venv.python ?? '';
 if (missing !== undefined) console.warn(`No handler for images of TorchServe is tried: ${missing}.`);
 
 const SETUP_MS = 120_000;
 const PICTURES = [fixture('images/coffee.jpg')];
 
 let open: OpenRegistry;
+let preloaded: PreloadedPython;
 beforeAll(async () => {
   if (modules === undefined) return;
   // What an operator does who has such a folder; workers see the variable.
   process.env['PYTHONPATH'] = modules;
-  open = await openRegistry({ python });
-  await run(python, ['-B', fixture('torch/make_vision.py'), open.store]);
+  preloaded = await preloadedPython(venv.python ?? '', ['torch', 'torchvision']);
+  open = await openRegistry({ python: preloaded.python });
+  await run(preloaded.python, ['-B', fixture('torch/make_vision.py'), open.store]);
 }, SETUP_MS);
 afterAll(async () => {
   delete process.env['PYTHONPATH'];
   await open?.close();
+  await preloaded?.close();
 });
 
-/** What the handler answers in a Python of its own. */
+/** What the handler answers in a process of its own. */
 async function answersOf(handler: string, model: string): Promise<unknown> {
   const args = ['-B', fixture('torch/run_handler.py'), handler, model, ...PICTURES];
-  const { stdout } = await run(python, args, { maxBuffer: 2 ** 26 });
+  const { stdout } = await run(preloaded.python, args, { maxBuffer: 2 ** 26 });
   return JSON.parse(stdout.trim().split('\n').at(-1) ?? '');
 }
 

@@ -28,10 +28,12 @@ export interface PreloadedPython {
  * that has them, and is otherwise what it would be. Its process id is not that of the process that was started, so this is for tests
  * of what scripts answer, and not of how they start and end. Whatever is no script runs in the interpreter itself.
  * @param interpreter that of a virtual environment, such as that of `pythonVenv()`
+ * @param env finds the modules; scripts have their own
  */
 export async function preloadedPython(
   interpreter: string,
   modules: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
 ): Promise<PreloadedPython> {
   const venv = dirname(dirname(interpreter));
   const folder = mkdtempSync(join(tmpdir(), 'marline-python-'));
@@ -48,6 +50,7 @@ export async function preloadedPython(
   chmodSync(python, 0o755);
   const host = spawn(interpreter, [file('python_host.py'), socket, ...modules], {
     cwd: '/',
+    env,
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const exited = once(host, 'exit');
