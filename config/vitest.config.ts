@@ -9,7 +9,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** Specs that run in the process of others. */
 const SHARED = [
   '{src,libs}/**/*.spec.ts',
-  'test/{archive,handler,http}/*.spec.ts',
+  'test/{archive,gateway,grpc,handler,http,security}/*.spec.ts',
+  'test/serving/!(gpu).spec.ts',
   'test/inference/!(onnx-worker).spec.ts',
 ];
 
