@@ -7,9 +7,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ContentCache } from '#libs/archive';
-import { bundled } from '../support/bundled.js';
+import { bundled } from '../support/built.js';
 
-const script = fileURLToPath(await bundled(new URL('cache-holder.ts', import.meta.url)));
+const script = fileURLToPath(bundled(new URL('cache-holder.worker.ts', import.meta.url)));
 
 let dir: string;
 let children: ChildProcess[];

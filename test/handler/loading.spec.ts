@@ -6,7 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EncodedError } from '#libs/common';
-import { bundled } from '../support/bundled.js';
+import { bundled } from '../support/built.js';
 
 interface Loaded {
   readonly name?: string;
@@ -20,14 +20,14 @@ interface Loaded {
 let folder: string;
 let worker: Worker;
 
-beforeAll(async () => {
+beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'marline-loading-'));
   cpSync(fileURLToPath(new URL('../fixtures/handlers/loading', import.meta.url)), folder, {
     recursive: true,
   });
   // Not among the fixtures, because no tool that reads them could.
   writeFileSync(join(folder, 'syntax-error.mjs'), 'export default class {');
-  worker = new Worker(await bundled(new URL('./load.worker.ts', import.meta.url)));
+  worker = new Worker(bundled(new URL('./load.worker.ts', import.meta.url)));
 });
 afterAll(async () => {
   worker.postMessage('end');

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { MarlineError } from '#libs/common';
 import { ThreadWorker } from '#libs/pool';
-import { bundled } from '../support/bundled.js';
+import { bundled } from '../support/built.js';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
 import type { LoopModel } from './fixtures/onnx-loop.worker.js';
 
@@ -15,7 +15,7 @@ describe('a quarantined thread in a tight loop of native runs', () => {
   // Terminated inside such a run, the process of this test would abort: that it goes on is the assertion.
   it.each(['mlp', 'mnist_cnn'])('ends between two runs and leaves the process alive (%s)', async (name) => {
     const path = fileURLToPath(new URL(`../fixtures/models/${name}.onnx`, import.meta.url));
-    const entry = await bundled(new URL('./fixtures/onnx-loop.worker.ts', import.meta.url));
+    const entry = bundled(new URL('./fixtures/onnx-loop.worker.ts', import.meta.url));
     for (let round = 0; round < rounds; round += 1) {
       const runs = new Int32Array(new SharedArrayBuffer(4));
       const worker = new ThreadWorker<LoopModel, string>({

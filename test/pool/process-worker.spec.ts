@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { serialize } from 'node:v8';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MarlineError } from '#libs/common';
-import { bundled } from '../support/bundled.js';
+import { bundled } from '../support/built.js';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
 import { ScriptWorkers, ask, entry } from './worker-kinds.js';
 
@@ -144,7 +144,7 @@ describe('the end of a worker process', () => {
   });
 
   it.runIf(isLinux)('comes when the one it works for is gone', async () => {
-    const script = await bundled(new URL('./fixtures/parent.worker.ts', import.meta.url));
+    const script = bundled(new URL('./fixtures/parent.worker.ts', import.meta.url));
     const parent = spawn(process.execPath, [fileURLToPath(script), entry.href], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });

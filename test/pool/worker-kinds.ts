@@ -8,7 +8,7 @@ import {
   type ThreadWorkerOptions,
   type WorkerEvents,
 } from '#libs/pool';
-import { bundled } from '../support/bundled.js';
+import { bundled } from '../support/built.js';
 import { CollectingSink, textItem } from '../support/collecting-sink.js';
 import { loadScript, type ScriptInfo, type ScriptModel } from './fixtures/script.js';
 
@@ -17,7 +17,7 @@ export type Kind = (typeof KINDS)[number];
 export type ScriptWorker = PoolWorker<ScriptModel, ScriptInfo>;
 export type ScriptOptions = Partial<ThreadWorkerOptions & ProcessWorkerOptions>;
 
-export const entry = await bundled(new URL('./fixtures/script.worker.ts', import.meta.url));
+export const entry = bundled(new URL('./fixtures/script.worker.ts', import.meta.url));
 
 /** Workers of all kinds that run the script, and what they told on their own account. */
 export class ScriptWorkers {

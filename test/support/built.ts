@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = new URL('../../', import.meta.url);
@@ -13,3 +14,12 @@ export function built(path: string): URL {
 
 /** The `marline` command. */
 export const CLI = fileURLToPath(built('src/cli.js'));
+
+/**
+ * What fresh-build.ts makes of a file `*.worker.ts` of the tests, for a process or thread of its own. Libraries that it imports are
+ * those of the build.
+ * @example const entry = bundled(new URL('fixtures/script.worker.ts', import.meta.url));
+ */
+export function bundled(source: URL): URL {
+  return new URL(`.marline/bundled/${basename(source.pathname, '.ts')}.mjs`, root);
+}

@@ -1,4 +1,4 @@
-/** A process that holds content of a cache: `node cache-holder.ts <dir> <key> [hold|die-building|churn]`. */
+/** A process that holds content of a cache: `node cache-holder.worker.mjs <dir> <key> [hold|die-building|churn]`. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ContentCache } from '#libs/archive';
