@@ -38,8 +38,9 @@ export default defineConfig({
   },
   test: {
     pool: 'forks',
-    // Half of the time specs wait for children: Python, servers, worker processes. By default two cores would run one file at a time.
-    maxWorkers: 2,
+    // Specs wait for children, timers and files for a third of the time: Python, servers, worker processes. By default two cores would
+    // run one file at a time.
+    maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default', `${root}test/support/summary-reporter.ts`],
