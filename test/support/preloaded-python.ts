@@ -61,7 +61,6 @@ export async function preloadedPython(
   return {
     python,
     async close() {
-      failed.catch(() => {});
       host.stdin.end();
       await exited;
       rmSync(folder, { recursive: true });

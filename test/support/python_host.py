@@ -49,6 +49,8 @@ def serve():
                     launcher.close()
                     continue
                 child = os.fork()
+                # In both: whichever comes first, the group is there when it is to be ended.
+                os.setpgid(child, child)
                 if child == 0:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -111,7 +113,6 @@ def end(child):
 
 def become(order, streams):
     """Makes this process what a new interpreter would be."""
-    os.setsid()
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
         os.close(stream)
