@@ -272,21 +272,23 @@ class BatchAnswers implements BatchSink {
   result(id: string, result: ItemResult): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    const { ref, clock, observer } = this.options;
+    const { ref, clock, observer, batchSize } = this.options;
     const { pending } = entry.item;
     if (pending.abandoned) observer.runWasted(ref, id);
     // It was told as failed when its caller gave up; only a stream was not.
     if (pending.abandoned && !pending.streaming) return;
-    pending.result(result);
     const now = clock.now();
-    const startedAt = entry.item.startedAt ?? this.#startedAt;
+    // Where several runs were handed over together, those before its own are time that it waited, too.
+    const startedAt = entry.item.startedAt ?? Math.min(now, this.#startedAt + this.#ranMs);
     const queueMs = startedAt - entry.queuedAt;
+    pending.queueMs = queueMs;
+    pending.result(result);
     observer.requestFinished(ref, id, {
       queueMs,
       batchWaitMs: Math.min(queueMs, this.delayedMs),
       runMs: now - startedAt,
       totalMs: now - entry.queuedAt,
-      batchSize: this.#entries.size,
+      batchSize: Math.min(this.#entries.size, Math.max(1, batchSize())),
     });
   }
 
