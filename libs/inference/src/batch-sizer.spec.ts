@@ -36,6 +36,35 @@ describe('BatchSizer', () => {
     expect(learn((items) => 10 + items, 3000, 64, sizer).limit(64)).toBe(64);
   });
 
+  it('is not misled by a first run that was slow', () => {
+    const sizer = new BatchSizer();
+    sizer.observe(1, 6);
+    expect(learn((items) => 3.3 * items, 500, 64, sizer).limit(64)).toBe(1);
+  });
+
+  it('tries a smaller size again after a while, and keeps it when the larger one pays no more', () => {
+    const sizer = learn((items) => 10 + items, 100);
+    expect(sizer.limit(64)).toBe(64);
+    const sizes = new Set<number>();
+    for (let run = 0; run < 8000; run++) {
+      const items = sizer.limit(64);
+      sizes.add(items);
+      sizer.observe(items, 3 * items ** 1.1);
+    }
+    expect(sizer.limit(64)).toBeLessThanOrEqual(2);
+    expect(sizes).toContain(8);
+  });
+
+  it('keeps a size that pays, whatever was tried beside it', () => {
+    const sizer = learn((items) => (items <= 8 ? 10 + items : 3 * items), 20_000);
+    const sizes = Array.from({ length: 1000 }, () => {
+      const items = sizer.limit(64);
+      sizer.observe(items, items <= 8 ? 10 + items : 3 * items);
+      return items;
+    });
+    expect(sizes.filter((items) => items === 8).length).toBeGreaterThan(980);
+  });
+
   it('steps down when small batches have become as cheap', () => {
     const sizer = learn((items) => 10 + items);
     for (let run = 0; run < 200; run++) for (const items of [1, 2, 4, 8, 16, 32]) sizer.observe(items, items);

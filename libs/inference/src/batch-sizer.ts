@@ -2,9 +2,9 @@
 const FEWEST_RUNS = 5;
 /** A larger size must cost this much less per item: within the noise the smaller one answers sooner. */
 const WORTHWHILE = 0.9;
-/** Runs after which a larger size that was not worthwhile gets another chance, because load and inputs change. */
+/** Runs after which a larger size that was not worthwhile gets another chance, and a smaller one, because load and inputs change. */
 const RETRY_AFTER_RUNS = 1000;
-/** How much a new run moves the average of its size. */
+/** How much a new run moves the average of its size, once there are enough for one. */
 const WEIGHT = 0.15;
 
 interface Size {
@@ -17,20 +17,24 @@ interface Size {
 
 /**
  * Learns which batch size is worth forming. It climbs: the next larger power of two is tried when so many requests wait, and
- * kept when it costs clearly less per item. Many models gain nothing on a CPU, and for those it stays at 1.
+ * kept when it costs clearly less per item. Many models gain nothing on a CPU, and for those it stays at 1. Now and then the next
+ * smaller one is tried, which under a steady load would never come by itself.
  */
 export class BatchSizer {
   readonly #sizes: Size[] = [];
   #best = 0;
   #runs = 0;
+  /** Runs of all sizes when the best size was last compared with the next smaller one. */
+  #comparedAt = 0;
 
   /** Most items that the next batch should have, up to `most`. */
   limit(most: number): number {
     const best = this.#size(this.#best);
     if (best.runs < FEWEST_RUNS) return Math.min(most, best.items);
+    const smaller = this.#sizes[this.#best - 1];
+    if (smaller !== undefined && this.#isDue(smaller, this.#comparedAt)) return Math.min(most, smaller.items);
     const next = this.#size(this.#best + 1);
-    const isOpen = next.runs < FEWEST_RUNS || this.#runs - next.judgedAt > RETRY_AFTER_RUNS;
-    return Math.min(most, isOpen ? next.items : best.items);
+    return Math.min(most, this.#isDue(next, next.judgedAt) ? next.items : best.items);
   }
 
   /** A run of `items` took `durationMs`. */
@@ -41,21 +45,31 @@ export class BatchSizer {
     const size = this.#size(index);
     const perItemMs = durationMs / items;
     size.runs++;
-    size.perItemMs = size.runs === 1 ? perItemMs : size.perItemMs + WEIGHT * (perItemMs - size.perItemMs);
+    // The first run of a size takes memory that later ones find there: it stands for nothing once there is a second.
+    size.perItemMs += Math.max(1 / Math.max(1, size.runs - 1), WEIGHT) * (perItemMs - size.perItemMs);
     if (index === this.#best + 1) this.#judge(size);
-    else if (index <= this.#best) this.#stepDown();
+    else if (index === this.#best - 1) this.#stepDown(size);
+  }
+
+  /** True while a size is being tried. What it cost the last time does not count any more. */
+  #isDue(size: Size, triedAt: number): boolean {
+    if (size.runs >= FEWEST_RUNS && this.#runs - triedAt > RETRY_AFTER_RUNS) size.runs = 0;
+    return size.runs < FEWEST_RUNS;
   }
 
   #judge(next: Size): void {
     if (next.runs < FEWEST_RUNS) return;
     next.judgedAt = this.#runs;
-    if (next.perItemMs < WORTHWHILE * this.#size(this.#best).perItemMs) this.#best++;
+    if (next.perItemMs >= WORTHWHILE * this.#size(this.#best).perItemMs) return;
+    this.#best++;
+    this.#comparedAt = this.#runs;
   }
 
-  /** Small batches come by themselves when little waits, and tell when the large ones have lost their advantage. */
-  #stepDown(): void {
-    const [smaller, best] = [this.#sizes[this.#best - 1], this.#size(this.#best)];
-    if (smaller === undefined || smaller.runs < FEWEST_RUNS || best.runs < FEWEST_RUNS) return;
+  /** Small batches come by themselves, too, when little waits. */
+  #stepDown(smaller: Size): void {
+    const best = this.#size(this.#best);
+    if (smaller.runs < FEWEST_RUNS || best.runs < FEWEST_RUNS) return;
+    this.#comparedAt = this.#runs;
     if (smaller.perItemMs > best.perItemMs) return;
     best.judgedAt = this.#runs;
     this.#best--;
