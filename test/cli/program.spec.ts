@@ -44,7 +44,7 @@ describe('marline', () => {
   it.each([
     [['serve', '--model-store', 'nodir'], '--model-store directory not found: nodir'],
     [['serve', '--model-store', 'test', '--ts-config', 'nofile'], '--ts-config file not found: nofile'],
-    [['serve'], 'Missing mandatory parameter --model-store'],
+    [['serve', '--ncs'], 'Missing mandatory parameter --model-store'],
   ])('exits 1 for %j', async (args, message) => {
     const { code, stderr } = await marline(...args);
     expect(code).toBe(1);
