@@ -12,7 +12,7 @@ export interface BatcherOptions<T> {
   readonly batchSize: () => number;
   /** True: the size of a run is learned, up to `batchSize`. */
   readonly adaptive?: boolean;
-  /** True: runs had better have as many items as those before, so one of a size that is not learned, which waits for none, has a power of two. */
+  /** True: a change of the size of runs stops a worker, so what waits is taken by powers of two, unless a size is learned or a delay is set. */
   readonly steady?: () => boolean;
   /** True: a worker may get several runs' worth of a very small model at once. False by default: one run, one hand-over. */
   readonly handsOver?: boolean;
@@ -252,7 +252,7 @@ export class Batcher<T> implements BatchingPolicy<T> {
     this.#delay = undefined;
   }
 
-  /** A run of a few more is filled up to the next power of two, which costs more than those few do in the next run. */
+  /** A worker fills a run up to the next power of two, where that matters: the few above the last one cost less in the next run. */
   #rounded(share: number): number {
     const { steady, adaptive, maxBatchDelayMs } = this.#options;
     const waiting = this.#line.length;

@@ -118,9 +118,11 @@ export class ModelRuntime {
       ref,
       clock,
       observer: options.observer,
+      // The model's own batch axis is known only once it is loaded.
       batchSize: () => this.#loader.batchSize,
       adaptive: learnsBatchSizes(model.settings),
       steady: () => this.#steady,
+      // A hook that hangs must take no more than its own run along.
       handsOver: !runsCodeOfArchive(model.plan),
       maxBatchDelayMs: model.settings.waitsForBatch ? Math.max(0, model.settings.maxBatchDelay) : 0,
       queueSize: model.settings.jobQueueSize,

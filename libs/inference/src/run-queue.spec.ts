@@ -10,7 +10,7 @@ import {
 import type { WorkerPool } from '#libs/pool';
 import { expect, it } from 'vitest';
 import { PendingAnswer } from './pending-answer.js';
-import { RunQueue, type RunQueueOptions } from './run-queue.js';
+import { RunQueue } from './run-queue.js';
 import { sequenceHeaders } from './sequence-headers.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
@@ -22,7 +22,7 @@ const ANSWER: ItemResult = {
 };
 
 /** A queue whose one worker does what the test says. */
-function setUp(overrides: Partial<RunQueueOptions>) {
+function setUp() {
   const clock = new ManualClock();
   const timings = new Map<string, RequestTimings>();
   const batches: { readonly ids: readonly string[]; readonly sink: BatchSink }[] = [];
@@ -60,7 +60,6 @@ function setUp(overrides: Partial<RunQueueOptions>) {
       sequenceEndHeader: 'e',
     }),
     sequencesPerWorker: () => 0,
-    ...overrides,
   });
   const submit = (id: string) =>
     queue.submit({ id, input: { kind: 'tensors', tensors: {} } }, new PendingAnswer(clock, () => {}), {});
@@ -72,7 +71,7 @@ function setUp(overrides: Partial<RunQueueOptions>) {
 }
 
 it('tells of each request its own run where several runs were handed over together', () => {
-  const { clock, timings, batches, submit, free } = setUp({});
+  const { clock, timings, batches, submit, free } = setUp();
   submit('first');
   free();
   for (let run = 0; run < 5; run++) batches[0]?.sink.ran(1, 0.1);

@@ -3,14 +3,13 @@ import {
   toMarlineError,
   type BatchItem,
   type BatchSink,
-  type Clock,
   type HookTimings,
   type InferenceObserver,
   type ItemResult,
   type ModelRef,
 } from '#libs/common';
 import type { WorkerPool } from '#libs/pool';
-import { Batcher } from './batcher.js';
+import { Batcher, type BatcherOptions } from './batcher.js';
 import type { BatchingPolicy, Queued, Standing } from './batching-policy.js';
 import { CycleAnswers, type Run } from './cycle-answers.js';
 import type { AnswerBounds, PendingAnswer } from './pending-answer.js';
@@ -19,22 +18,13 @@ import { sequenceOf, type SequenceHeaders, type SequenceStep } from './sequence-
 import type { StatefulSettings } from './stateful-settings.js';
 import type { WorkerModel, WorkerReady } from './worker-model.js';
 
+/** What a queue passes on to its batcher. */
+type Passed = 'clock' | 'batchSize' | 'adaptive' | 'steady' | 'handsOver' | 'maxBatchDelayMs' | 'queueSize';
+
 /** What a queue needs to know beside its pool. */
-export interface RunQueueOptions {
+export interface RunQueueOptions extends Required<Pick<BatcherOptions<Run>, Passed>> {
   readonly ref: ModelRef;
-  readonly clock: Clock;
   readonly observer: InferenceObserver;
-  /** Asked for every batch, because the model's own batch axis is known only once it is loaded. */
-  readonly batchSize: () => number;
-  /** True: the size of a run is learned, up to `batchSize`. */
-  readonly adaptive: boolean;
-  /** True: the sizes of runs had better not change. Asked for every batch, because the workers tell it when they are ready. */
-  readonly steady: () => boolean;
-  /** True when no code of an archive runs in the workers: a hook that hangs must take no more than its own run along. */
-  readonly handsOver: boolean;
-  /** Milliseconds that a batch waits to fill; 0 = it never waits while a worker is idle. */
-  readonly maxBatchDelayMs: number;
-  readonly queueSize: number;
   /** True: only what an idle worker can take is accepted, one request each (TorchServe's `useJobTicket`). */
   readonly tickets: boolean;
   /** False when the hooks that count run on the main thread, and those of the workers only pass tensors on. */

@@ -166,7 +166,7 @@ only writes the page again. The results of every round stay in \`.marline/peers/
 - wrk with one thread keeps 8, 1 and 32 connections busy. No new request is sent after the time is over, and the measurement ends
   with the last answer: the CPU time (user + system of the whole process tree) and the requests counted belong together.
 - Beside each aim stands the same figure of the least that a server of Marline's shape can be, with worker threads (limit T) and, for
-  one run at a time, without them (naive Fastify): what both miss, this machine does not allow.
+  one run at a time, without them (naive Fastify): what both miss, no server of that shape in Node.js reaches on this machine.
 - CPU per request is read at 8 connections. Ratios are formed within a round. Latencies are wrk's; a p99 is the median of the
   rounds' p99, which with a slow model is close to the largest of a few dozen.
 - A cold start lasts from the start of the process to its first answer to a prediction; files are in the page cache. Packing
